@@ -1,0 +1,636 @@
+package jobs
+
+import (
+	"bytes"
+	"cmp"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+var (
+	simSeed  = flag.Uint64("sim.seed", 0, "replay this one simulation")
+	simSeeds = flag.Uint64("sim.seeds", 300, "how many simulations to run")
+	simSteps = flag.Int("sim.steps", 3000, "operations of one simulation")
+)
+
+// TestLedgerUnderFaults runs a mesh of workers against the ledger over a network
+// that loses, repeats and delays, with nodes that die and come back, and checks
+// the invariants after each step. Every choice comes from one seed.
+func TestLedgerUnderFaults(t *testing.T) {
+	if *simSeed != 0 {
+		runSim(t, *simSeed)
+		return
+	}
+	for shard := range uint64(8) {
+		t.Run(fmt.Sprint(shard), func(t *testing.T) {
+			t.Parallel()
+			for seed := shard + 1; seed <= *simSeeds; seed += 8 {
+				runSim(t, seed)
+			}
+		})
+	}
+}
+
+func runSim(t *testing.T, seed uint64) {
+	t.Helper()
+	sim := newSim(seed)
+	if err := sim.run(*simSteps); err != nil {
+		t.Fatalf("seed %d: %v\nreplay: go test ./jobs -run LedgerUnderFaults -sim.seed=%d", seed, err, seed)
+	}
+}
+
+type simNode struct {
+	id    NodeID
+	inc   uint64
+	up    bool
+	slots int
+}
+
+// sim is a mesh as the ledger sees it: commands that arrive, late, twice or never.
+type sim struct {
+	*rand.Rand
+	leader, replica *State
+	nodes           []*simNode
+	wire            []Request // on their way to the leader
+	clock           Instant   // of the present leader
+	step            int
+	nextID          uint64
+	submitted       map[string]Digest
+	ended           map[JobID]JobState
+	finishes        int
+	faults          int
+}
+
+func newSim(seed uint64) *sim {
+	m := &sim{
+		Rand: rand.New(rand.NewPCG(seed, 0)), leader: NewState(), replica: NewState(),
+		submitted: map[string]Digest{}, ended: map[JobID]JobState{},
+	}
+	for i := range 2 + m.IntN(4) {
+		m.nodes = append(m.nodes, &simNode{id: NodeID{byte(i + 1)}, slots: 1 + m.IntN(3)})
+	}
+	return m
+}
+
+func (m *sim) run(steps int) error {
+	if err := m.members(); err != nil {
+		return err
+	}
+	for m.step = 1; m.step <= steps; m.step++ {
+		m.clock += Instant(m.IntN(400))
+		m.act()
+		if err := m.deliver(); err != nil {
+			return fmt.Errorf("step %d: %w", m.step, err)
+		}
+	}
+	if m.finishes == 0 || m.faults == 0 {
+		return fmt.Errorf("nothing happened: %d finishes, %d faults", m.finishes, m.faults)
+	}
+	return m.drain()
+}
+
+func (m *sim) members() error {
+	if err := m.commit(Request{Command: &Admit{Node: m.nodes[0].id, Name: "n0", Role: Voter}}); err != nil {
+		return err
+	}
+	token := Token{Hash: Digest{9}, Role: Voter, ExpiresMS: 1000, Uses: 100}
+	if err := m.commit(Request{Command: &Mint{token}}); err != nil {
+		return err
+	}
+	for i, n := range m.nodes[1:] {
+		if err := m.commit(Request{Command: &Admit{Node: n.id, Name: fmt.Sprintf("n%d", i+1), Token: token.Hash}}); err != nil {
+			return err
+		}
+	}
+	for _, n := range m.nodes {
+		m.start(n)
+	}
+	return nil
+}
+
+func (m *sim) start(n *simNode) {
+	n.inc++
+	n.up = true
+	m.send(&Hello{Node: n.id, Incarnation: n.inc, Slots: make([]SlotSpec, n.slots)})
+}
+
+func (m *sim) send(c Command) { m.wire = append(m.wire, Request{Command: c}) }
+
+// act lets one thing happen: a user, a worker, a fault.
+func (m *sim) act() {
+	n := m.nodes[m.IntN(len(m.nodes))]
+	switch p := m.IntN(100); {
+	case p < 4:
+		m.submit()
+	case p < 6:
+		m.control()
+	case p < 8: // killed; back at once, or later
+		n.up = false
+		m.faults++
+		if m.IntN(2) == 0 {
+			m.start(n)
+		}
+	case p < 11:
+		if !n.up {
+			m.start(n)
+		}
+	case p < 13: // the leader takes a node for dead, rightly or not
+		m.faults++
+		if ledger := m.leader.Node(n.id); ledger != nil {
+			m.send(&Expire{n.id, ledger.Incarnation})
+		}
+	case p < 14: // a new leader, whose clock is behind
+		m.clock -= Instant(m.IntN(int(m.clock)/2 + 1))
+	case p < 18:
+		m.upkeep(n)
+	case p < 55:
+		if n.up {
+			m.send(&Take{SlotID{n.id, uint32(m.IntN(n.slots))}, n.inc, uint32(1 + m.IntN(2))})
+		}
+	default:
+		m.work(n)
+	}
+}
+
+// ranges are awkward on purpose: short, long, and at both ends of the space.
+func (m *sim) someRange() Range {
+	switch m.IntN(5) {
+	case 0:
+		return Range{0, 1<<64 - 1}
+	case 1:
+		return Range{1<<64 - 1 - uint64(m.IntN(100_000)), 1<<64 - 1}
+	case 2:
+		first := m.Uint64() >> 1
+		return Range{first, first}
+	default:
+		first := uint64(m.IntN(1 << 40))
+		return Range{first, first + uint64(m.IntN(1_000_000))}
+	}
+}
+
+func (m *sim) submit() {
+	if len(m.leader.queue) > 6 {
+		return
+	}
+	m.nextID++
+	c := &Submit{
+		ID: JobID(m.nextID), Key: fmt.Sprintf("key-%d", m.IntN(40)), RequestDigest: Digest{byte(m.IntN(2))}, Kind: Seeds,
+		Name: "job", Spec: []byte{1, 2, 3}, Priority: int32(m.IntN(3)), ChunkTimeMS: uint64(100 + m.IntN(5000)),
+		Attempts: uint32(1 + m.IntN(4)), Stages: make([]StageSpec, 1+m.IntN(3)),
+	}
+	for i := range c.Stages {
+		r := m.someRange()
+		if r.Size().Hi > 0 { // the whole space would never end at these rates: one small piece of it is left
+			c.ChunkTimeMS = 1
+		}
+		c.Stages[i] = StageSpec{Label: "g", Range: r, Grain: 1 + r.Size().Saturated()/uint64(2+m.IntN(40)), Shape: "s", Barrier: m.IntN(4) == 0}
+	}
+	m.wire = append(m.wire, Request{ID: m.requestID(), Command: c})
+}
+
+func (m *sim) requestID() (id [16]byte) {
+	for i := range id {
+		id[i] = byte(m.Uint32())
+	}
+	return id
+}
+
+func (m *sim) control() {
+	all := m.leader.Jobs()
+	if len(all) == 0 {
+		return
+	}
+	j := all[m.IntN(len(all))]
+	action := []Action{Pause, Resume, Resume, Resume, SetPriority, Cancel, Remove}[m.IntN(7)]
+	m.wire = append(m.wire, Request{m.requestID(), &Control{j.ID, action, int32(m.IntN(3))}})
+}
+
+// upkeep is what nodes do beside their work: fold, repair, find a blob lost, trim.
+func (m *sim) upkeep(n *simNode) {
+	if f, ok := m.leader.FoldPlan(n.id); ok {
+		m.send(&Fold{f.Job, f.Stage, f.Range, f.Survivors, m.blob(f.Survivors), f.Survivors * 16, n.id, m.holders(f.Survivors)})
+		return
+	}
+	if plan := m.leader.RepairPlan(n.id, m.clock, 3); len(plan) > 0 {
+		r := plan[m.IntN(len(plan))]
+		m.send(&Hold{r.Job, r.Stage, r.Piece.First, r.Piece.Blob, n.id})
+		return
+	}
+	if trims := m.leader.TrimPlan(m.clock); len(trims) > 0 {
+		c := trims[0]
+		m.send(&Trim{c.Fence, c.Slot.Node, c.Incarnation, c.Range.First + (c.Range.Last-c.Range.First)/2})
+		return
+	}
+	if m.IntN(4) == 0 {
+		m.loseBlob(n)
+	}
+}
+
+func (m *sim) loseBlob(n *simNode) {
+	for _, j := range m.leader.Jobs() {
+		for i, st := range j.Stages {
+			for _, p := range st.Done {
+				if holds(p, n.id) && m.IntN(3) == 0 {
+					m.faults++
+					m.send(&Drop{j.ID, uint32(i), p.First, p.Blob, n.id})
+					return
+				}
+			}
+		}
+	}
+}
+
+func (m *sim) blob(survivors uint64) Digest {
+	if survivors == 0 {
+		return Digest{}
+	}
+	return Digest{byte(m.Uint32()), byte(m.Uint32()), byte(m.Uint32()), 1}
+}
+
+func (m *sim) holders(survivors uint64) (ids []NodeID) {
+	if survivors > 0 {
+		for _, n := range m.nodes {
+			if n.up && len(ids) < 2 {
+				ids = append(ids, n.id)
+			}
+		}
+	}
+	return ids
+}
+
+// work ends a claim that the node holds, or one that it held long ago.
+func (m *sim) work(n *simNode) {
+	if !n.up {
+		return
+	}
+	held := m.leader.Claims(SlotID{n.id, uint32(m.IntN(n.slots))})
+	if len(held) == 0 {
+		if m.leader.fence > 0 { // a finish from the past
+			m.faults++
+			f := 1 + m.Uint64N(m.leader.fence)
+			m.send(&Finish{Fence: f, Node: n.id, Incarnation: max(n.inc, 1) - uint64(m.IntN(2)), Last: m.Uint64()})
+		}
+		return
+	}
+	c := held[0]
+	switch m.IntN(10) {
+	case 0:
+		m.faults++
+		part := Range{c.Range.First + m.Uint64N(c.Range.Last-c.Range.First+1|1)/2, c.Range.Last}
+		m.send(&Fail{c.Fence, n.id, n.inc, part, "test", "planted failure"})
+	case 1:
+		m.send(&Release{held[len(held)-1].Fence, n.id, n.inc})
+	default:
+		last := c.Range.Last
+		if m.IntN(4) == 0 {
+			last = c.Range.First + (c.Range.Last-c.Range.First)/3
+		}
+		var survivors uint64
+		if m.IntN(2) == 0 {
+			survivors = uint64(m.IntN(50))
+		}
+		f := &Finish{
+			Fence: c.Fence, Node: n.id, Incarnation: n.inc, Last: last, Account: AccountOf(Range{c.Range.First, last}), Survivors: survivors,
+			Blob: m.blob(survivors), Bytes: survivors * 16, Holders: m.holders(survivors), BusyMS: uint64(1 + m.IntN(9000)),
+		}
+		if m.IntN(20) == 0 {
+			m.faults++
+			f.Account.Sum++ // an executor that skipped a seed
+		}
+		m.send(f)
+	}
+}
+
+// deliver lets messages arrive: in any order, some never, some again.
+func (m *sim) deliver() error {
+	for len(m.wire) > 0 && m.IntN(5) > 0 {
+		i := m.IntN(len(m.wire))
+		r := m.wire[i]
+		switch m.IntN(12) {
+		case 0:
+			m.faults++
+			m.wire = slices.Delete(m.wire, i, i+1)
+			continue
+		case 1:
+			m.faults++ // delivered now and again later
+		default:
+			m.wire = slices.Delete(m.wire, i, i+1)
+		}
+		if err := m.commit(r); err != nil {
+			return fmt.Errorf("%T: %w", r.Command, err)
+		}
+	}
+	if len(m.wire) > 200 {
+		m.wire = m.wire[100:]
+	}
+	return nil
+}
+
+// commit puts a request through the log: both replicas get the same bytes.
+func (m *sim) commit(r Request) error {
+	before := m.expectation(r.Command)
+	entry := Entry{At: m.clock, Requests: []Request{r}}
+	b := entry.Encode()
+	var outcome Outcome
+	for _, s := range []*State{m.leader, m.replica} {
+		e, err := DecodeEntry(b)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(e.Encode(), b) {
+			return fmt.Errorf("entry changes when coded again")
+		}
+		outcome = s.Apply(e)[0]
+	}
+	if err := before.check(m, r.Command, outcome); err != nil {
+		return err
+	}
+	return m.check()
+}
+
+// expectation is what must hold after a command, noted before it.
+type expectation struct {
+	now    Instant
+	fence  uint64
+	claim  *Claim // that the command speaks of, when it is current
+	digest Digest
+}
+
+func (m *sim) expectation(c Command) expectation {
+	e := expectation{now: m.leader.now, fence: m.leader.fence, digest: m.leader.Digest()}
+	var fence, inc uint64
+	var node NodeID
+	switch c := c.(type) {
+	case *Finish:
+		fence, inc, node = c.Fence, c.Incarnation, c.Node
+	case *Fail:
+		fence, inc, node = c.Fence, c.Incarnation, c.Node
+	case *Trim:
+		fence, inc, node = c.Fence, c.Incarnation, c.Node
+	case *Release:
+		fence, inc, node = c.Fence, c.Incarnation, c.Node
+	}
+	if held, ok := m.leader.Claim(fence); ok && held.Incarnation == inc && held.Slot.Node == node {
+		e.claim = &held
+	}
+	return e
+}
+
+func (e expectation) check(m *sim, c Command, o Outcome) error {
+	if m.leader.now < e.now {
+		return fmt.Errorf("log time went back from %d to %d", e.now, m.leader.now)
+	}
+	switch c := c.(type) {
+	case *Finish:
+		if o.Err() != nil {
+			break
+		}
+		m.finishes++
+		if e.claim == nil {
+			return fmt.Errorf("finish of the stale claim %d accepted", c.Fence)
+		}
+		if c.Last > e.claim.Range.Last || c.Account != AccountOf(Range{e.claim.Range.First, c.Last}) {
+			return fmt.Errorf("finish up to %d with account %v accepted for %s", c.Last, c.Account, e.claim.Range)
+		}
+		if c.Survivors > 0 && len(c.Holders) < m.leader.CopiesRequired() {
+			return fmt.Errorf("finish with %d holders accepted", len(c.Holders))
+		}
+	case *Fail, *Trim, *Release:
+		if o.Err() == nil && e.claim == nil {
+			return fmt.Errorf("%T of a stale claim accepted", c)
+		}
+	case *Take:
+		if o.Claim != nil && (o.Claim.Fence <= e.fence || m.leader.Job(o.Claim.Job).State != Running && m.leader.Job(o.Claim.Job).State != Queued) {
+			return fmt.Errorf("claim %+v granted at fence %d", o.Claim, e.fence)
+		}
+	case *Hello:
+		if o.Err() == nil {
+			for fence, held := range m.leader.claims {
+				if held.Slot.Node == c.Node && held.Incarnation < c.Incarnation {
+					return fmt.Errorf("claim %d outlived its incarnation", fence)
+				}
+			}
+		}
+	case *Submit:
+		if o.Err() == nil {
+			if was, known := m.submitted[c.Key]; known && was != c.RequestDigest && m.leader.keys[c.Key].Request != c.RequestDigest {
+				return fmt.Errorf("key %s gave job %s for another request", c.Key, o.Job)
+			}
+			m.submitted[c.Key] = c.RequestDigest
+		}
+	}
+	return nil
+}
+
+// check holds the ledger against its invariants.
+func (m *sim) check() error {
+	s := m.leader
+	if s.Digest() != m.replica.Digest() {
+		return fmt.Errorf("replicas differ")
+	}
+	if m.IntN(64) == 0 {
+		if err := m.checkSnapshot(); err != nil {
+			return err
+		}
+	}
+	perKey := map[string]int{}
+	for id, j := range s.jobs {
+		if perKey[j.Key]++; perKey[j.Key] > 1 {
+			return fmt.Errorf("two jobs under key %s", j.Key)
+		}
+		if was, ended := m.ended[id]; ended && j.State != was {
+			return fmt.Errorf("job %s was %s and is %s", id, was, j.State)
+		}
+		if j.State.Terminal() {
+			m.ended[id] = j.State
+		}
+		if err := checkJob(s, j); err != nil {
+			return fmt.Errorf("job %s: %w", id, err)
+		}
+	}
+	return checkSlots(s)
+}
+
+func (m *sim) checkSnapshot() error {
+	b := m.leader.Snapshot()
+	restored, err := Restore(b)
+	switch {
+	case err != nil:
+		return fmt.Errorf("restore: %w", err)
+	case restored.Digest() != m.leader.Digest():
+		return fmt.Errorf("the digest kept step by step is not that of the records")
+	case !bytes.Equal(restored.Snapshot(), b):
+		return fmt.Errorf("snapshot changes when restored")
+	}
+	m.replica = restored // goes on from the snapshot, as a node that was away
+	return nil
+}
+
+// checkJob checks that every unit is in exactly one place, and the sums.
+func checkJob(s *State, j *Job) error {
+	var survivors uint64
+	for i, st := range j.Stages {
+		var all []Range
+		for _, o := range st.Open {
+			all = append(all, o.Range)
+		}
+		for _, f := range st.Failed {
+			all = append(all, f.Range)
+		}
+		var account Account
+		for _, p := range st.Done {
+			all = append(all, p.Range)
+			account = account.Add(AccountOf(p.Range))
+			survivors += p.Survivors
+			if p.Survivors > 0 && len(p.Holders) == 0 && !j.State.Terminal() {
+				return fmt.Errorf("piece %s has no holder", p.Range)
+			}
+		}
+		for _, c := range st.claims {
+			if s.claims[c.Fence] != c || j.State.Terminal() {
+				return fmt.Errorf("claim %d is dangling", c.Fence)
+			}
+			if !c.Speculative {
+				all = append(all, c.Range)
+			} else if twin := s.claims[c.Twin]; twin == nil || twin.Range != c.Range || twin.Speculative || twin.Twin != c.Fence {
+				return fmt.Errorf("speculative claim %d without its twin", c.Fence)
+			}
+		}
+		slices.SortFunc(all, func(a, b Range) int { return cmp.Compare(a.First, b.First) })
+		next := st.Range.First
+		for k, r := range all {
+			if r.First != next || !st.Range.Contains(r) || !r.Valid() {
+				return fmt.Errorf("stage %d: unit %d is in no place or two: %v", i, next, all)
+			}
+			next = r.Last + 1
+			if k == len(all)-1 && r.Last != st.Range.Last {
+				return fmt.Errorf("stage %d ends at %d", i, r.Last)
+			}
+		}
+		if account != st.Account {
+			return fmt.Errorf("stage %d: account %v, pieces give %v", i, st.Account, account)
+		}
+		if j.State == Done && (len(st.Open)+len(st.Failed) > 0 || st.Account != AccountOf(st.Range)) {
+			return fmt.Errorf("done with a gap")
+		}
+	}
+	if survivors != j.Survivors {
+		return fmt.Errorf("%d survivors counted, pieces have %d", j.Survivors, survivors)
+	}
+	return nil
+}
+
+func checkSlots(s *State) error {
+	held := 0
+	for _, n := range s.nodes {
+		for i, sl := range n.Slots {
+			if len(sl.Claims) > 2 {
+				return fmt.Errorf("slot %d of %s holds %d claims", i, n.Name, len(sl.Claims))
+			}
+			for k, fence := range sl.Claims {
+				c := s.claims[fence]
+				if c == nil || !n.Alive || c.Incarnation != n.Incarnation || (c.StartedAt == notStarted) != (k == 1) {
+					return fmt.Errorf("slot %d of %s: claim %d is %+v", i, n.Name, fence, c)
+				}
+				held++
+			}
+		}
+	}
+	if held != len(s.claims) {
+		return fmt.Errorf("%d claims, slots hold %d", len(s.claims), held)
+	}
+	return nil
+}
+
+// drain heals everything and works without faults until nothing is left to do,
+// then checks that the ledger has folded to its bound.
+func (m *sim) drain() error {
+	m.wire = nil
+	for _, n := range m.nodes {
+		n.inc++
+		n.up = true
+		if err := m.commit(Request{Command: &Hello{Node: n.id, Incarnation: n.inc, Slots: make([]SlotSpec, n.slots)}}); err != nil {
+			return err
+		}
+	}
+	for round := 0; len(m.leader.queue) > 0; round++ {
+		if round > 20_000 {
+			return fmt.Errorf("the queue does not drain: %d jobs left", len(m.leader.queue))
+		}
+		m.clock += 1000
+		if err := m.drainRound(); err != nil {
+			return fmt.Errorf("drain: %w", err)
+		}
+	}
+	return m.bound()
+}
+
+func (m *sim) drainRound() error {
+	for _, j := range slices.Clone(m.leader.queue) {
+		action := Resume
+		if m.leader.openUnits(j) > 1<<40 {
+			action = Cancel // a search of the whole space, which no simulation ends
+		}
+		if err := m.commit(Request{Command: &Control{Job: j.ID, Action: action}}); err != nil {
+			return err
+		}
+	}
+	for _, n := range m.nodes {
+		for i := range n.slots {
+			slot := SlotID{n.id, uint32(i)}
+			if err := m.commit(Request{Command: &Take{slot, n.inc, 1}}); err != nil {
+				return err
+			}
+			for _, c := range m.leader.Claims(slot) {
+				f := &Finish{Fence: c.Fence, Node: n.id, Incarnation: n.inc, Last: c.Range.Last, Account: AccountOf(c.Range), BusyMS: 100}
+				if err := m.commit(Request{Command: f}); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (s *State) openUnits(j *Job) uint64 {
+	var sum Count
+	for _, st := range j.Stages {
+		sum = sum.Add(Count{Lo: st.openUnits()})
+	}
+	return sum.Saturated()
+}
+
+// bound folds until nothing more can be folded and holds the size of the ledger
+// against what should be left of it, whatever has been done.
+func (m *sim) bound() error {
+	for again := true; again; {
+		again = false
+		for _, n := range m.nodes {
+			if f, ok := m.leader.FoldPlan(n.id); ok {
+				again = true
+				c := &Fold{f.Job, f.Stage, f.Range, f.Survivors, m.blob(f.Survivors), f.Survivors * 16, n.id, m.holders(f.Survivors)}
+				if err := m.commit(Request{Command: c}); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	for id, j := range m.leader.jobs {
+		runs, records := 0, 0
+		for _, st := range j.Stages {
+			records += len(st.Done)
+			for i := range st.Done {
+				if i == 0 || !st.Done[i-1].follows(st.Done[i].Range) {
+					runs++
+				}
+			}
+		}
+		if records > runs*foldLeast {
+			return fmt.Errorf("job %s: %d pieces in %d runs are more than folding leaves", id, records, runs)
+		}
+	}
+	return nil
+}
