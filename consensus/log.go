@@ -1,0 +1,322 @@
+// Package consensus puts commands into the replicated log and shows the ledger
+// that results from them.
+//
+// It wraps hashicorp/raft over raft-boltdb: many commands travel in one log
+// entry, followers forward theirs to the leader, a leader acts only after it has
+// applied a barrier, and an I/O error on the log stops the node. Types of the
+// Raft library do not leave this package.
+//
+// Read log.go for what callers see, leader.go for how entries are made,
+// forward.go for how followers send theirs, fsm.go for how they are applied.
+package consensus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"seedmesh/jobs"
+)
+
+// A Network carries the log's streams between nodes, which it knows by id.
+type Network interface {
+	// Raft and Forward accept streams of the two kinds. A connection accepted
+	// from Forward tells its authenticated sender through [Peer].
+	Raft() net.Listener
+	Forward() net.Listener
+	DialRaft(ctx context.Context, node string) (net.Conn, error)
+	DialForward(ctx context.Context, node string) (net.Conn, error)
+	// PeerOf is the authenticated id of the other end of an accepted connection.
+	PeerOf(net.Conn) string
+}
+
+// Timings of Raft. The zero value is the default.
+type Timings struct {
+	Heartbeat time.Duration // default 150 ms: a leader silent for this long is suspected
+	Election  time.Duration // default 150 ms
+	Lease     time.Duration // default 100 ms: a leader that hears no quorum for this long steps down
+	Commit    time.Duration // default 10 ms: how soon followers learn what is committed
+}
+
+// Config is what a log needs.
+type Config struct {
+	Node    jobs.NodeID
+	Dir     string // directory of the log and its snapshots
+	Network Network
+	Timings Timings
+	Logger  *slog.Logger
+	// Fatal is called once, with what the operator should read, when the node
+	// must stop: its log or snapshots cannot be written or read, or its ledger
+	// differs from the others'.
+	Fatal func(error)
+	// SnapshotEvery is the number of entries between snapshots, default 8192.
+	SnapshotEvery uint64
+}
+
+// Errors that callers tell apart.
+var (
+	// ErrNoLeader means that no leader could be reached in time. Whether the
+	// command happened is unknown; sending it again is safe.
+	ErrNoLeader = errors.New("consensus: no leader with a quorum could be reached in time")
+	// ErrClosed means that this log is shut down.
+	ErrClosed = errors.New("consensus: the log is closed")
+)
+
+// maxSnapshots is how many snapshots are kept.
+const maxSnapshots = 2
+
+// Log is one node's replica of the log, and the ledger that it gives.
+type Log struct {
+	cfg    Config
+	raft   *raft.Raft
+	store  io.Closer
+	trans  *raft.NetworkTransport
+	fsm    *fsm
+	leader *leader
+
+	ctx  context.Context
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+	once sync.Once
+}
+
+// Open starts the node's replica from what its directory holds.
+func Open(cfg Config) (*Log, error) {
+	cfg.Timings = cfg.Timings.withDefaults()
+	if cfg.SnapshotEvery == 0 {
+		cfg.SnapshotEvery = 8192
+	}
+	l := &Log{cfg: cfg}
+	l.ctx, l.stop = context.WithCancel(context.Background())
+	l.fsm = newFSM(l.fatal)
+	l.leader = newLeader(l)
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		l.stop()
+		return nil, fmt.Errorf("consensus: %w", err)
+	}
+	store, err := openStore(filepath.Join(cfg.Dir, "log.db"), l.fatal)
+	if err != nil {
+		l.stop()
+		return nil, err
+	}
+	l.store = store
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(cfg.Dir, maxSnapshots, hclogger(cfg.Logger))
+	if err != nil {
+		l.stop()
+		return nil, errors.Join(fmt.Errorf("consensus: snapshots: %w", err), store.Close())
+	}
+	l.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: streamLayer{Listener: cfg.Network.Raft(), log: l}, MaxPool: 3, Timeout: 2 * time.Second, Logger: hclogger(cfg.Logger),
+	})
+	notify := make(chan bool, 16)
+	l.raft, err = raft.NewRaft(l.raftConfig(notify), l.fsm, store, store, fatalSnapshots{snapshots, l.fatal}, l.trans)
+	if err != nil {
+		l.stop()
+		return nil, errors.Join(openError(err), l.trans.Close(), store.Close())
+	}
+	l.wg.Add(2)
+	go func() { defer l.wg.Done(); l.leader.run(notify) }()
+	go func() { defer l.wg.Done(); l.serveForward() }()
+	return l, nil
+}
+
+func (t Timings) withDefaults() Timings {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	set(&t.Heartbeat, 150*time.Millisecond)
+	set(&t.Election, 150*time.Millisecond)
+	set(&t.Lease, 100*time.Millisecond)
+	set(&t.Commit, 10*time.Millisecond)
+	return t
+}
+
+func (l *Log) raftConfig(notify chan<- bool) *raft.Config {
+	c := raft.DefaultConfig()
+	c.LocalID = raft.ServerID(l.cfg.Node.String())
+	c.HeartbeatTimeout, c.ElectionTimeout = l.cfg.Timings.Heartbeat, l.cfg.Timings.Election
+	c.LeaderLeaseTimeout, c.CommitTimeout = l.cfg.Timings.Lease, l.cfg.Timings.Commit
+	c.MaxAppendEntries = 512
+	c.BatchApplyCh = true
+	c.SnapshotThreshold = l.cfg.SnapshotEvery
+	c.TrailingLogs = l.cfg.SnapshotEvery
+	c.SnapshotInterval = 30 * time.Second
+	c.NotifyCh = notify
+	c.ShutdownOnRemove = false
+	c.Logger = hclogger(l.cfg.Logger)
+	return c
+}
+
+func openError(err error) error {
+	return fmt.Errorf("consensus: the log or its snapshots in the data directory cannot be read: %w", err)
+}
+
+// fatal reports what makes the node stop, once.
+func (l *Log) fatal(err error) {
+	l.once.Do(func() {
+		l.cfg.Logger.Error("the node stops", "err", err)
+		if l.cfg.Fatal != nil {
+			go l.cfg.Fatal(err) // the caller may be a goroutine that Close waits for
+		}
+	})
+}
+
+// Bootstrap makes this node the first voter of a new log. It fails when the
+// directory holds a log already.
+func (l *Log) Bootstrap() error {
+	self := raft.Server{ID: raft.ServerID(l.cfg.Node.String()), Address: raft.ServerAddress(l.cfg.Node.String())}
+	if err := l.raft.BootstrapCluster(raft.Configuration{Servers: []raft.Server{self}}).Error(); err != nil {
+		return fmt.Errorf("consensus: bootstrap: %w", err)
+	}
+	return nil
+}
+
+// View lets look read the ledger of this node, which may lag behind the
+// leader's, and gives the log index that it shows. look must not keep what it
+// sees by pointer.
+func (l *Log) View(look func(*jobs.State)) (index uint64) { return l.fsm.view(look) }
+
+// Watch gives a channel that is closed when the ledger has changed since the
+// given index. It is level-triggered: a caller that looks again misses nothing.
+func (l *Log) Watch(index uint64) <-chan struct{} { return l.fsm.watch(index) }
+
+// Applied is the index of the last entry that this node has applied.
+func (l *Log) Applied() uint64 { return l.fsm.applied() }
+
+// DigestAt gives the ledger's digest at an index that this node applied a short
+// while ago; ok is false for older ones.
+func (l *Log) DigestAt(index uint64) (d jobs.Digest, ok bool) { return l.fsm.digestAt(index) }
+
+// Leading tells whether this node leads and has applied a barrier as leader,
+// and in which term.
+func (l *Log) Leading() (term uint64, ok bool) { return l.leader.ready() }
+
+// LeadershipChanged gives a channel that is closed when Leading changes.
+func (l *Log) LeadershipChanged() <-chan struct{} { return l.leader.changed() }
+
+// LogTime estimates the log time now: exact on the leader, elsewhere the last
+// command's plus the time since it came.
+func (l *Log) LogTime() jobs.Instant { return l.leader.logTime() }
+
+// Leader is the id of the leader that this node knows of; ok is false without one.
+func (l *Log) Leader() (id jobs.NodeID, ok bool) {
+	_, server := l.raft.LeaderWithID()
+	id, err := jobs.ParseNodeID(string(server))
+	return id, err == nil
+}
+
+// Term is the Raft term that this node is in.
+func (l *Log) Term() uint64 { return l.raft.CurrentTerm() }
+
+// StepDown hands the leadership to another voter, for a planned stop. It does
+// nothing on a follower or where there is no other voter.
+func (l *Log) StepDown() error {
+	if l.raft.State() != raft.Leader {
+		return nil
+	}
+	voters := 0
+	members, err := l.Members()
+	for _, m := range members {
+		if m.Voter {
+			voters++
+		}
+	}
+	if err != nil || voters < 2 {
+		return err
+	}
+	return l.raft.LeadershipTransfer().Error()
+}
+
+// Close stops the replica and returns after its last goroutine.
+func (l *Log) Close() error {
+	l.stop()
+	err := l.raft.Shutdown().Error()
+	l.wg.Wait()
+	return errors.Join(err, l.trans.Close(), l.store.Close())
+}
+
+// A Member is a node in the committed Raft configuration.
+type Member struct {
+	Node  jobs.NodeID
+	Voter bool
+}
+
+// Members gives the committed Raft configuration.
+func (l *Log) Members() ([]Member, error) {
+	f := l.raft.GetConfiguration()
+	if err := f.Error(); err != nil {
+		return nil, fmt.Errorf("consensus: configuration: %w", err)
+	}
+	var all []Member
+	for _, s := range f.Configuration().Servers {
+		id, err := jobs.ParseNodeID(string(s.ID))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, Member{id, s.Suffrage == raft.Voter})
+	}
+	return all, nil
+}
+
+// changeTimeout bounds one change of the configuration.
+const changeTimeout = 5 * time.Second
+
+// AddVoter, AddFollower, Demote and RemoveMember change the Raft configuration.
+// Only the leader can.
+func (l *Log) AddVoter(id jobs.NodeID) error {
+	return l.reconfigure(l.raft.AddVoter(raft.ServerID(id.String()), raft.ServerAddress(id.String()), 0, changeTimeout))
+}
+
+// AddFollower adds a node that receives the log without a vote.
+func (l *Log) AddFollower(id jobs.NodeID) error {
+	return l.reconfigure(l.raft.AddNonvoter(raft.ServerID(id.String()), raft.ServerAddress(id.String()), 0, changeTimeout))
+}
+
+// Demote takes a node's vote away.
+func (l *Log) Demote(id jobs.NodeID) error {
+	return l.reconfigure(l.raft.DemoteVoter(raft.ServerID(id.String()), 0, changeTimeout))
+}
+
+// RemoveMember takes a node out of the configuration.
+func (l *Log) RemoveMember(id jobs.NodeID) error {
+	return l.reconfigure(l.raft.RemoveServer(raft.ServerID(id.String()), 0, changeTimeout))
+}
+
+func (l *Log) reconfigure(f raft.IndexFuture) error {
+	if err := f.Error(); err != nil {
+		return fmt.Errorf("consensus: change of members: %w", err)
+	}
+	return nil
+}
+
+// streamLayer lets Raft's transport speak over the node's network.
+type streamLayer struct {
+	net.Listener
+	log *Log
+}
+
+func (s streamLayer) Dial(node raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(s.log.ctx, timeout)
+	defer cancel()
+	return s.log.cfg.Network.DialRaft(ctx, string(node))
+}
+
+func (s streamLayer) Addr() net.Addr { return nodeAddr(s.log.cfg.Node.String()) }
+
+// nodeAddr is a node's id where Raft wants an address: connections are made to
+// identities, wherever they live at the moment.
+type nodeAddr string
+
+func (nodeAddr) Network() string  { return "seedmesh" }
+func (a nodeAddr) String() string { return string(a) }

@@ -1,0 +1,316 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"seedmesh/jobs"
+)
+
+// memNet joins logs in memory: every stream is a buffered pipe.
+type memNet struct {
+	mu    sync.Mutex
+	nodes map[string]*memNode
+}
+
+type memNode struct {
+	net           *memNet
+	id            string
+	raft, forward *memListener
+	cut           bool
+	conns         []net.Conn
+}
+
+// down ends a node's connections, as the end of its process does.
+func (n *memNode) down() {
+	n.net.mu.Lock()
+	defer n.net.mu.Unlock()
+	n.cut = true
+	for _, c := range n.conns {
+		_ = c.Close()
+	}
+}
+
+type memListener struct {
+	id     string
+	accept chan net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func newListener(id string) *memListener {
+	return &memListener{id: id, accept: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+func (l *memListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.accept:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *memListener) Close() error   { l.once.Do(func() { close(l.closed) }); return nil }
+func (l *memListener) Addr() net.Addr { return nodeAddr(l.id) }
+
+type memConn struct {
+	net.Conn
+	peer string
+}
+
+func (m *memNet) node(id string) *memNode {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := &memNode{net: m, id: id, raft: newListener(id), forward: newListener(id)}
+	m.nodes[id] = n
+	return n
+}
+
+func (n *memNode) Raft() net.Listener       { return n.raft }
+func (n *memNode) Forward() net.Listener    { return n.forward }
+func (n *memNode) PeerOf(c net.Conn) string { return c.(memConn).peer }
+
+func (n *memNode) DialRaft(ctx context.Context, to string) (net.Conn, error) {
+	return n.dial(ctx, to, func(o *memNode) *memListener { return o.raft })
+}
+
+func (n *memNode) DialForward(ctx context.Context, to string) (net.Conn, error) {
+	return n.dial(ctx, to, func(o *memNode) *memListener { return o.forward })
+}
+
+func (n *memNode) dial(ctx context.Context, to string, pick func(*memNode) *memListener) (net.Conn, error) {
+	n.net.mu.Lock()
+	o := n.net.nodes[to]
+	ok := o != nil && !o.cut && !n.cut
+	n.net.mu.Unlock()
+	if !ok {
+		return nil, errors.New("unreachable")
+	}
+	here, there := net.Pipe()
+	n.net.mu.Lock()
+	n.conns, o.conns = append(n.conns, here, there), append(o.conns, here, there)
+	n.net.mu.Unlock()
+	l := pick(o)
+	select {
+	case l.accept <- memConn{there, n.id}:
+		return memConn{here, to}, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+type cluster struct {
+	*testing.T
+	net  *memNet
+	dirs []string
+	logs []*Log
+}
+
+func id(i int) jobs.NodeID { return jobs.NodeID{byte(i + 1)} }
+
+func newCluster(t *testing.T, n int) *cluster {
+	c := &cluster{T: t, net: &memNet{nodes: map[string]*memNode{}}}
+	dir := t.TempDir()
+	for i := range n {
+		c.dirs = append(c.dirs, filepath.Join(dir, fmt.Sprint(i)))
+		c.logs = append(c.logs, nil)
+		c.open(i)
+	}
+	if err := c.logs[0].Bootstrap(); err != nil {
+		t.Fatal(err)
+	}
+	c.propose(0, &jobs.Admit{Node: id(0), Name: "n0", Role: jobs.Voter})
+	for i := 1; i < n; i++ {
+		if err := c.leader().AddVoter(id(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
+func (c *cluster) open(i int) {
+	c.Helper()
+	l, err := Open(Config{
+		Node: id(i), Dir: c.dirs[i], Network: c.net.node(id(i).String()), Logger: slog.New(slog.DiscardHandler),
+		Fatal: func(err error) { c.Errorf("node %d: %v", i, err) },
+	})
+	if err != nil {
+		c.Fatal(err)
+	}
+	c.logs[i] = l
+}
+
+func (c *cluster) close() {
+	for i, l := range c.logs {
+		if l != nil {
+			c.stop(i)
+		}
+	}
+}
+
+func (c *cluster) stop(i int) {
+	c.net.nodes[id(i).String()].down()
+	if err := c.logs[i].Close(); err != nil {
+		c.Error(err)
+	}
+	c.logs[i] = nil
+}
+
+// leader waits for a node that leads.
+func (c *cluster) leader() *Log {
+	for {
+		for _, l := range c.logs {
+			if l != nil {
+				if _, ok := l.Leading(); ok {
+					return l
+				}
+			}
+		}
+		time.Sleep(time.Millisecond) // fake time
+	}
+}
+
+func (c *cluster) leaderIndex() int {
+	l := c.leader()
+	for i := range c.logs {
+		if c.logs[i] == l {
+			return i
+		}
+	}
+	return -1
+}
+
+func (c *cluster) propose(i int, cmd jobs.Command) jobs.Outcome {
+	c.Helper()
+	ctx, cancel := context.WithTimeout(c.Context(), 15*time.Second)
+	defer cancel()
+	o, _, err := c.logs[i].Propose(ctx, jobs.Request{Command: cmd})
+	if err != nil {
+		c.Fatal(err)
+	}
+	return o
+}
+
+func submit(n int) *jobs.Submit {
+	return &jobs.Submit{
+		ID: jobs.JobID(n), Key: fmt.Sprint("key", n), Kind: jobs.Seeds,
+		Stages: []jobs.StageSpec{{Label: "g", Range: jobs.Range{First: 0, Last: 99}, Grain: 10, Shape: "s"}},
+	}
+}
+
+func TestCommandsSurviveLeaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		defer c.close()
+		next := 1
+		for round := range 5 {
+			for i := range c.logs {
+				if o := c.propose(i, submit(next)); o.Err() != nil {
+					t.Fatalf("round %d: submit at node %d: %v", round, i, o.Err())
+				}
+				next++
+			}
+			victim := c.leaderIndex()
+			c.stop(victim)
+			survivor := (victim + 1) % 3
+			start := time.Now()
+			if o := c.propose(survivor, submit(next)); o.Err() != nil {
+				t.Fatal(o.Err())
+			}
+			if took := time.Since(start); took > 1500*time.Millisecond {
+				t.Errorf("round %d: writes were refused for %v of fake time", round, took)
+			}
+			next++
+			c.open(victim)
+		}
+		index, err := c.logs[0].ReadIndex(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, l := range c.logs {
+			if err := l.waitApplied(t.Context(), index); err != nil {
+				t.Fatal(err)
+			}
+			var n int
+			l.View(func(s *jobs.State) { n = len(s.Jobs()) })
+			if n != next-1 {
+				t.Errorf("node %d has %d jobs, %d were acknowledged", i, n, next-1)
+			}
+			want, _ := c.logs[0].DigestAt(index)
+			if got, ok := l.DigestAt(index); !ok || got != want {
+				t.Errorf("node %d: digest at %d is %v, want %v", i, index, got, want)
+			}
+		}
+	})
+}
+
+func TestSnapshotBringsBackTheLedger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		defer c.close()
+		for n := 1; n <= 20; n++ {
+			c.propose(0, submit(n))
+		}
+		if err := c.logs[0].raft.Snapshot().Error(); err != nil {
+			t.Fatal(err)
+		}
+		applied := c.logs[0].Applied()
+		c.stop(0)
+		c.open(0)
+		if got := c.logs[0].Applied(); got != applied {
+			t.Errorf("applied index is %d after the restart, %d before", got, applied)
+		}
+		c.propose(0, submit(21))
+		c.logs[0].View(func(s *jobs.State) {
+			if n := len(s.Jobs()); n != 21 {
+				t.Errorf("%d jobs after the restart, want 21", n)
+			}
+		})
+	})
+}
+
+func TestLeaderRefusesForeignCommands(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		defer c.close()
+		leader := c.leaderIndex()
+		from := (leader + 1) % 3
+		for name, cmd := range map[string]jobs.Command{
+			"another node's hello":      &jobs.Hello{Node: id((leader + 2) % 3), Incarnation: 1},
+			"the leader's own judgment": &jobs.Expire{Node: id(leader), Incarnation: 1},
+			"admission":                 &jobs.Admit{Node: id(9), Name: "evil"},
+		} {
+			encoded := jobs.EncodeRequest(jobs.Request{Command: cmd})
+			res := c.logs[from].forward(t.Context(), id(leader), encoded)
+			if !errors.Is(res.err, errForbidden) {
+				t.Errorf("%s: forward gave %v, want %v", name, res.err, errForbidden)
+			}
+		}
+	})
+}
+
+func TestNoQuorumIsSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		defer c.close()
+		leader := c.leaderIndex()
+		c.stop((leader + 1) % 3)
+		c.stop((leader + 2) % 3)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if _, _, err := c.logs[leader].Propose(ctx, jobs.Request{Command: submit(1)}); !errors.Is(err, ErrNoLeader) {
+			t.Errorf("propose without a quorum gave %v, want %v", err, ErrNoLeader)
+		}
+	})
+}
