@@ -100,10 +100,6 @@ func (c *Control) apply(s *State) Outcome {
 	}
 	switch c.Action {
 	case Cancel:
-		for _, held := range j.claims() {
-			s.reopen(held, held.Range, held.Attempts, 0, SlotID{})
-			s.end(held)
-		}
 		s.finishJob(j, Cancelled)
 	case Pause:
 		s.change(&jobCourse{j}, func() { j.State = Paused })
@@ -155,7 +151,12 @@ func (s *State) dequeue(j *Job) {
 	s.queue = slices.DeleteFunc(s.queue, func(o *Job) bool { return o == j })
 }
 
+// finishJob ends a job, and whatever is still held of it.
 func (s *State) finishJob(j *Job, state JobState) {
+	for _, held := range j.claims() {
+		s.reopen(held, held.Range, held.Attempts, 0, SlotID{})
+		s.end(held)
+	}
 	s.change(&jobCourse{j}, func() { j.State, j.FinishedAt = state, s.now })
 	s.dequeue(j)
 }
@@ -175,6 +176,7 @@ func (c *Hello) apply(s *State) Outcome {
 		return Outcome{}
 	}
 	s.endClaims(n)
+	s.fleet.leave(n)
 	s.change(n, func() {
 		n.Incarnation, n.Alive, n.Since, n.Addr, n.Version = c.Incarnation, true, s.now, c.Addr, c.Version
 	})
@@ -190,7 +192,7 @@ func (c *Hello) apply(s *State) Outcome {
 		}
 		s.in(&slotRecord{SlotID{n.ID, uint32(i)}, n.Slots[i]})
 	}
-	s.plan.forget()
+	s.fleet.join(n)
 	return Outcome{}
 }
 
@@ -201,8 +203,8 @@ func (c *Expire) apply(s *State) Outcome {
 	}
 	if n.Alive {
 		s.endClaims(n)
+		s.fleet.leave(n)
 		s.change(n, func() { n.Alive, n.Since = false, s.now })
-		s.plan.forget()
 	}
 	return Outcome{}
 }
@@ -358,13 +360,14 @@ func (c *Fail) apply(s *State) Outcome {
 		return refuse(BadRange, "a failure of %s is outside of its claim %s", c.Charged, claim.Range)
 	}
 	j := s.jobs[claim.Job]
-	attempts := claim.Attempts + 1
+	attempts, twin := claim.Attempts+1, s.claims[claim.Twin]
 	s.change(&jobCourse{j}, func() {
 		j.Failures++
 		j.LastError = c.Class + ": " + c.Message
 	})
 	switch {
-	case s.claims[claim.Twin] != nil: // the other claim still works on the range
+	case twin != nil: // the other claim still works on the range, and carries the count
+		s.change(twin, func() { twin.Attempts = attempts })
 	case attempts >= j.Attempts:
 		s.addFailed(j, claim.Stage, FailedRange{c.Charged, attempts, c.Class, c.Message})
 		s.reopenAround(claim, c.Charged)
@@ -500,12 +503,11 @@ func (c *Hold) apply(s *State) Outcome {
 }
 
 func (c *Drop) apply(s *State) Outcome {
-	j, st, i, refused := s.holding((*Hold)(c))
+	j, _, i, refused := s.holding((*Hold)(c))
 	if refused.Refusal != nil {
 		return refused
 	}
 	s.unhold(j, c.Stage, i, c.Node)
-	_ = st
 	return Outcome{Job: c.Job}
 }
 

@@ -13,6 +13,7 @@ import (
 const (
 	FormatVersion = 1 // what this program writes
 	OldestReader  = 1 // the oldest program that can read what this one writes
+	headerBytes   = 2 // of the two, as long as both are below 128
 )
 
 // errTruncated and errCorrupt are what a decoder finds wrong with bytes.

@@ -411,7 +411,8 @@ func (r *Refusal) Is(target error) bool {
 }
 
 func refuse(code Code, format string, args ...any) Outcome {
-	return Outcome{Refusal: &Refusal{code, fmt.Sprintf(format, args...)}}
+	text := fmt.Sprintf(format, args...)
+	return Outcome{Refusal: &Refusal{code, text[:min(len(text), maxRefusalBytes)]}}
 }
 
 // Outcome is what a command did.
@@ -439,7 +440,7 @@ func (o *Outcome) fields(x *coder) {
 			o.Refusal = new(Refusal)
 		}
 		num(x, &o.Refusal.Code)
-		x.str(&o.Refusal.Text, 4*MaxTextBytes)
+		x.str(&o.Refusal.Text, maxRefusalBytes)
 	}
 	x.job(&o.Job)
 	x.flag(&granted)
@@ -449,6 +450,6 @@ func (o *Outcome) fields(x *coder) {
 		}
 		o.Claim.fields(x)
 	}
-	x.str(&o.Name, MaxNameBytes)
+	x.str(&o.Name, maxMemberNameBytes)
 	num(x, &o.Role)
 }

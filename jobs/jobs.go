@@ -36,11 +36,14 @@ const (
 
 	DefaultAttempts    = 3
 	DefaultChunkTimeMS = 10_000
-	probeTimeMS        = 250             // a piece is not cut shorter than this, in ms of a slot's measured rate
-	backoffBaseMS      = 1_000           // wait after the first failure of a piece; doubles with each further one
-	backoffMaxMS       = 300_000         // longest such wait
-	keyLifeMS          = 7 * 24 * 3600e3 // a key outlives its removed job by this much
-	copies             = 2               // holders that a result needs, where there are as many living nodes
+	probeTimeMS        = 250              // a piece is not cut shorter than this, in ms of a slot's measured rate
+	backoffBaseMS      = 1_000            // wait after the first failure of a piece; doubles with each further one
+	backoffMaxMS       = 300_000          // longest such wait
+	keyLifeMS          = 7 * 24 * 3600e3  // a key outlives its removed job by this much
+	copies             = 2                // holders that a result needs, where there are as many living nodes
+	avoidMS            = 60_000           // how long a failed piece is kept from the slot that failed it, where there are others
+	maxMemberNameBytes = 2 * MaxNameBytes // a node that lost its name to another gets a longer one
+	maxRefusalBytes    = 4 * MaxTextBytes // text of a refusal; what is longer is cut
 )
 
 // Instant is a moment in log time: milliseconds that the ledger has lived
@@ -236,7 +239,7 @@ const notStarted Instant = -1
 // ShapeRate is a slot's measured rate for work of one shape.
 type ShapeRate struct {
 	Shape string
-	Rate  uint64 // units a second
+	Rate  uint64 // units in 1000 seconds, so that tasks of minutes have one
 }
 
 // Slot is a unit of hardware that works on one claim at a time, with a second

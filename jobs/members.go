@@ -86,8 +86,8 @@ func (c *Forget) apply(s *State) Outcome {
 		return refuse(UnknownNode, "there is no node %s", c.Node)
 	}
 	s.endClaims(n)
-	for _, id := range sortedKeys(s.jobs, func(a, b JobID) int { return int(s.jobs[a].Seq) - int(s.jobs[b].Seq) }) {
-		j := s.jobs[id]
+	s.fleet.leave(n)
+	for _, j := range s.jobsBySeq() {
 		for stage := range j.Stages {
 			for i := len(j.Stages[stage].Done) - 1; i >= 0; i-- { // from behind: pieces may go
 				s.unhold(j, uint32(stage), i, c.Node)
@@ -99,7 +99,6 @@ func (c *Forget) apply(s *State) Outcome {
 	}
 	s.out(n)
 	delete(s.nodes, n.ID)
-	s.plan.forget()
 	return Outcome{Name: n.Name}
 }
 

@@ -65,7 +65,7 @@ func (s *State) pickOpen(j *Job, id SlotID, idle bool, now Instant) (choice, boo
 			break
 		}
 		for k, o := range st.Open {
-			if o.NotBefore > now || o.Attempts > 0 && o.Avoid == id && s.plan.slots(s) > 1 {
+			if o.NotBefore > now || o.Attempts > 0 && o.Avoid == id && s.fleet.slots > 1 && now < o.NotBefore+avoidMS {
 				continue
 			}
 			size, ok := s.size(j, st, id, idle)
@@ -94,17 +94,16 @@ func complete(stages []*Stage) bool {
 func (s *State) size(j *Job, st *Stage, id SlotID, idle bool) (uint64, bool) {
 	rate := s.slot(id).rate(st.Shape)
 	open := st.openUnits()
-	slots := uint64(s.plan.slots(s))
 	if rate == 0 {
-		share := max(open/max(2*slots, 1), 1)
+		share := max(open/max(2*uint64(s.fleet.slots), 1), 1)
 		return min(st.Grain, share, MaxClaimSeeds), idle
 	}
-	least := max(mulDiv(rate, min(probeTimeMS, j.ChunkTimeMS), 1000), 1)
-	share := mulDiv(open, rate, max(2*s.plan.rate(s, st.Shape), 1))
+	least := max(mulDiv(rate, min(probeTimeMS, j.ChunkTimeMS), rateTimeMS), 1)
+	share := mulDiv(open, rate, max(2*s.fleet.rates[st.Shape], 1))
 	if !idle && share < least {
 		return 0, false
 	}
-	full := mulDiv(rate, j.ChunkTimeMS, 1000)
+	full := mulDiv(rate, j.ChunkTimeMS, rateTimeMS)
 	return min(max(min(full, share), least), MaxClaimSeeds), true
 }
 
@@ -135,7 +134,7 @@ func (s *State) pickLate(j *Job, id SlotID, now Instant) (choice, bool) {
 	for i, st := range j.Stages {
 		mine := s.slot(id).rate(st.Shape)
 		for _, c := range st.claims {
-			if c.Twin != 0 || c.Slot == id {
+			if c.Twin != 0 || c.Slot == id || c.Attempts >= j.Attempts {
 				continue
 			}
 			end, overdue := s.expectedEnd(j, st, c)
@@ -172,10 +171,13 @@ func (s *State) expectedEnd(j *Job, st *Stage, c *Claim) (end, overdue Instant) 
 // duration is how many ms a slot of the given rate needs for r.
 func duration(r Range, rate uint64) Instant {
 	const longest = 1 << 50
-	return Instant(min(mulDiv(r.Size().Saturated(), 1000, rate), longest))
+	return Instant(min(mulDiv(r.Size().Saturated(), rateTimeMS, rate), longest))
 }
 
-// rate is the slot's rate for a shape in units a second, 0 when unknown.
+// rateTimeMS is the time in ms that a rate counts the units of.
+const rateTimeMS = 1_000_000
+
+// rate is the slot's rate for a shape, 0 when unknown.
 func (sl *Slot) rate(shape string) uint64 {
 	for _, r := range sl.Rates {
 		if r.Shape == shape {
@@ -190,7 +192,7 @@ func (s *State) measure(id SlotID, shape string, done Range, busyMS uint64) {
 	if busyMS == 0 {
 		return
 	}
-	seen := max(mulDiv(done.Size().Saturated(), 1000, busyMS), 1)
+	seen := max(mulDiv(done.Size().Saturated(), rateTimeMS, busyMS), 1)
 	sl := s.slot(id)
 	old := sl.rate(shape)
 	rate := seen
@@ -204,58 +206,48 @@ func (s *State) measure(id SlotID, shape string, done Range, busyMS uint64) {
 		}
 	}
 	if len(kept) == MaxShapesAtSlot {
+		s.fleet.learned(kept[0].Shape, kept[0].Rate, 0)
 		kept = kept[1:]
 	}
 	s.change(&slotRecord{id, sl}, func() { sl.Rates = append(kept, ShapeRate{shape, rate}) })
-	s.plan.learned(shape, old, rate)
+	s.fleet.learned(shape, old, rate)
 }
 
-// planCache holds sums over all living slots. They are derived from the state,
-// are no part of it, and are computed anew when members come or go.
-type planCache struct {
-	valid bool
-	alive int
-	rates map[string]uint64
+// fleet sums up all living slots. It follows from the rest of the state and is
+// kept true by whoever changes that, so that looking at a state writes nothing.
+type fleet struct {
+	slots int
+	rates map[string]uint64 // by shape: the sum of the known rates
 }
 
-func (p *planCache) forget() { *p = planCache{} }
-
-// learned adjusts a cached sum to a slot's new rate.
-func (p *planCache) learned(shape string, old, rate uint64) {
-	if sum, cached := p.rates[shape]; cached {
-		p.rates[shape] = sum - old + rate
-	}
-}
-
-// slots is the number of living slots.
-func (p *planCache) slots(s *State) int {
-	if !p.valid {
-		p.valid, p.alive, p.rates = true, 0, map[string]uint64{}
-		for _, n := range s.nodes {
-			if n.Alive {
-				p.alive += len(n.Slots)
-			}
+// join counts a living node's slots in.
+func (f *fleet) join(n *Node) {
+	f.slots += len(n.Slots)
+	for _, sl := range n.Slots {
+		for _, r := range sl.Rates {
+			f.learned(r.Shape, 0, r.Rate)
 		}
 	}
-	return p.alive
 }
 
-// rate is the sum of the living slots' known rates for a shape.
-func (p *planCache) rate(s *State, shape string) uint64 {
-	p.slots(s)
-	if sum, cached := p.rates[shape]; cached {
-		return sum
+// leave counts a node's slots out, if they were in.
+func (f *fleet) leave(n *Node) {
+	if !n.Alive {
+		return
 	}
-	var sum uint64
-	for _, n := range s.nodes {
-		if n.Alive {
-			for _, sl := range n.Slots {
-				sum += sl.rate(shape)
-			}
+	f.slots -= len(n.Slots)
+	for _, sl := range n.Slots {
+		for _, r := range sl.Rates {
+			f.learned(r.Shape, r.Rate, 0)
 		}
 	}
-	p.rates[shape] = sum
-	return sum
+}
+
+// learned adjusts a sum to a slot's new rate.
+func (f *fleet) learned(shape string, old, rate uint64) {
+	if f.rates[shape] += rate - old; f.rates[shape] == 0 {
+		delete(f.rates, shape)
+	}
 }
 
 // TrimPlan names the claims that should give up a part, because slots stand idle
@@ -280,7 +272,10 @@ func (s *State) TrimPlan(now Instant) []Claim {
 		if j.State == Paused {
 			continue
 		}
-		for _, st := range j.Stages {
+		for i, st := range j.Stages {
+			if st.Barrier && !complete(j.Stages[:i]) {
+				break
+			}
 			if len(st.Open) > 0 {
 				return nil
 			}
@@ -323,8 +318,8 @@ type FoldTask struct {
 // FoldPlan finds a run of pieces that node should fold: every run has one
 // living node to do it, the first holder of its first blob that lives.
 func (s *State) FoldPlan(node NodeID) (FoldTask, bool) {
-	for _, id := range sortedKeys(s.jobs, func(a, b JobID) int { return int(s.jobs[a].Seq) - int(s.jobs[b].Seq) }) {
-		for i, st := range s.jobs[id].Stages {
+	for _, j := range s.jobsBySeq() {
+		for i, st := range j.Stages {
 			if len(st.Done) < foldLeast {
 				continue
 			}
@@ -332,7 +327,7 @@ func (s *State) FoldPlan(node NodeID) (FoldTask, bool) {
 				to, survivors := foldRun(st.Done, from)
 				if to-from >= foldLeast && s.folder(st.Done[from:to]) == node {
 					run := st.Done[from:to]
-					return FoldTask{id, uint32(i), Range{run[0].First, run[len(run)-1].Last}, survivors, clonePieces(run)}, true
+					return FoldTask{j.ID, uint32(i), Range{run[0].First, run[len(run)-1].Last}, survivors, clonePieces(run)}, true
 				}
 				from = to
 			}
@@ -342,18 +337,23 @@ func (s *State) FoldPlan(node NodeID) (FoldTask, bool) {
 }
 
 // foldRun finds the longest run of adjacent pieces from a position on that fits
-// into one blob. Blobs of a quarter of the limit are left as they are.
+// into one blob. A piece that is not loose is a run of its own.
 func foldRun(done []Piece, from int) (to int, survivors uint64) {
 	var bytes uint64
 	for to = from; to < len(done) && to-from < foldMost; to++ {
 		p := done[to]
-		if to > from && (!done[to-1].follows(p.Range) || bytes+p.Bytes > foldMaxBytes || p.Bytes > foldMaxBytes/4) {
+		if to > from && (!done[to-1].follows(p.Range) || bytes+p.Bytes > foldMaxBytes || !loose(p) || !loose(done[to-1])) {
 			break
 		}
 		bytes += p.Bytes
 		survivors += p.Survivors
 	}
 	return to, survivors
+}
+
+// loose tells whether a piece is worth folding, and not lost.
+func loose(p Piece) bool {
+	return p.Bytes <= foldMaxBytes/4 && (p.Survivors == 0 || len(p.Holders) > 0)
 }
 
 func (s *State) folder(run []Piece) NodeID {
@@ -422,8 +422,7 @@ func holds(p Piece, id NodeID) bool {
 // but at least one. A holder is present when it lives or left after since.
 func (s *State) underHeld(since Instant, visit func(*Job, uint32, Piece) bool) {
 	need := s.CopiesRequired()
-	for _, id := range sortedKeys(s.jobs, func(a, b JobID) int { return int(s.jobs[a].Seq) - int(s.jobs[b].Seq) }) {
-		j := s.jobs[id]
+	for _, j := range s.jobsBySeq() {
 		for i, st := range j.Stages {
 			for _, p := range st.Done {
 				if p.Survivors == 0 {

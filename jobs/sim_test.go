@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 )
@@ -60,6 +61,8 @@ type sim struct {
 	nextID          uint64
 	submitted       map[string]Digest
 	ended           map[JobID]JobState
+	log             [][]byte // entries, when kept
+	keepLog         bool
 	finishes        int
 	faults          int
 }
@@ -96,7 +99,7 @@ func (m *sim) members() error {
 	if err := m.commit(Request{Command: &Admit{Node: m.nodes[0].id, Name: "n0", Role: Voter}}); err != nil {
 		return err
 	}
-	token := Token{Hash: Digest{9}, Role: Voter, ExpiresMS: 1000, Uses: 100}
+	token := Token{Hash: Digest{9}, Role: Voter, ExpiresMS: 1000, Uses: MaxNodes}
 	if err := m.commit(Request{Command: &Mint{token}}); err != nil {
 		return err
 	}
@@ -142,6 +145,10 @@ func (m *sim) act() {
 		if ledger := m.leader.Node(n.id); ledger != nil {
 			m.send(&Expire{n.id, ledger.Incarnation})
 		}
+	case p < 12 && m.IntN(8) == 0: // removed for good, and admitted again
+		m.faults++
+		m.send(&Forget{n.id})
+		m.send(&Admit{Node: n.id, Name: fmt.Sprintf("n%d", m.IntN(6)), Token: Digest{9}})
 	case p < 14: // a new leader, whose clock is behind
 		m.clock -= Instant(m.IntN(int(m.clock)/2 + 1))
 	case p < 18:
@@ -186,7 +193,7 @@ func (m *sim) submit() {
 		if r.Size().Hi > 0 { // the whole space would never end at these rates: one small piece of it is left
 			c.ChunkTimeMS = 1
 		}
-		c.Stages[i] = StageSpec{Label: "g", Range: r, Grain: 1 + r.Size().Saturated()/uint64(2+m.IntN(40)), Shape: "s", Barrier: m.IntN(4) == 0}
+		c.Stages[i] = StageSpec{Label: "g", Range: r, Grain: 1 + r.Size().Saturated()/uint64(2+m.IntN(40)), Shape: fmt.Sprintf("s%d", m.IntN(2*MaxShapesAtSlot)), Barrier: m.IntN(4) == 0}
 	}
 	m.wire = append(m.wire, Request{ID: m.requestID(), Command: c})
 }
@@ -334,6 +341,9 @@ func (m *sim) commit(r Request) error {
 	before := m.expectation(r.Command)
 	entry := Entry{At: m.clock, Requests: []Request{r}}
 	b := entry.Encode()
+	if m.keepLog {
+		m.log = append(m.log, b)
+	}
 	var outcome Outcome
 	for _, s := range []*State{m.leader, m.replica} {
 		e, err := DecodeEntry(b)
@@ -462,6 +472,8 @@ func (m *sim) checkSnapshot() error {
 		return fmt.Errorf("restore: %w", err)
 	case restored.Digest() != m.leader.Digest():
 		return fmt.Errorf("the digest kept step by step is not that of the records")
+	case !reflect.DeepEqual(restored.fleet, m.leader.fleet):
+		return fmt.Errorf("the sums over the slots kept step by step are %v, recomputed %v", m.leader.fleet, restored.fleet)
 	case !bytes.Equal(restored.Snapshot(), b):
 		return fmt.Errorf("snapshot changes when restored")
 	}
@@ -549,9 +561,12 @@ func checkSlots(s *State) error {
 // then checks that the ledger has folded to its bound.
 func (m *sim) drain() error {
 	m.wire = nil
-	for _, n := range m.nodes {
+	for i, n := range m.nodes {
 		n.inc++
 		n.up = true
+		if err := m.commit(Request{Command: &Admit{Node: n.id, Name: fmt.Sprintf("m%d", i), Token: Digest{9}}}); err != nil {
+			return err
+		}
 		if err := m.commit(Request{Command: &Hello{Node: n.id, Incarnation: n.inc, Slots: make([]SlotSpec, n.slots)}}); err != nil {
 			return err
 		}
@@ -585,7 +600,8 @@ func (m *sim) drainRound() error {
 				return err
 			}
 			for _, c := range m.leader.Claims(slot) {
-				f := &Finish{Fence: c.Fence, Node: n.id, Incarnation: n.inc, Last: c.Range.Last, Account: AccountOf(c.Range), BusyMS: 100}
+				busy := 1 + (c.Range.Last-c.Range.First)/1000 // a million units a second
+				f := &Finish{Fence: c.Fence, Node: n.id, Incarnation: n.inc, Last: c.Range.Last, Account: AccountOf(c.Range), BusyMS: busy}
 				if err := m.commit(Request{Command: f}); err != nil {
 					return err
 				}

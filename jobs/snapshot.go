@@ -3,6 +3,8 @@ package jobs
 import (
 	"bytes"
 	"cmp"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -13,13 +15,17 @@ func (s *State) Snapshot() []byte {
 	return x.buf
 }
 
-// Restore reads a state from the bytes of [State.Snapshot].
+// Restore reads a state from the bytes of [State.Snapshot]. It refuses bytes that
+// no state gives: a node that went on from them could halt at a later command.
 func Restore(b []byte) (*State, error) {
 	s := NewState()
 	x := coder{buf: b, decoding: true}
 	s.fields(&x)
 	if err := x.done(); err != nil {
 		return nil, err
+	}
+	if again := s.Snapshot(); len(again) != len(b) || !bytes.Equal(again[headerBytes:], b[headerBytes:]) { // doubles, or out of order
+		return nil, errCorrupt
 	}
 	return s, nil
 }
@@ -55,6 +61,9 @@ func (s *State) fields(x *coder) {
 	eachOf(x, s.asked, func(id [16]byte) {
 		a := orNew(s.answers[id])
 		a.fields(x)
+		if s.answers[a.ID] != nil && x.decoding {
+			x.fail(errCorrupt)
+		}
 		if x.decoding {
 			s.answers[a.ID] = a
 			s.asked = append(s.asked, a.ID)
@@ -62,32 +71,45 @@ func (s *State) fields(x *coder) {
 		}
 	})
 	list(x, &s.dying, maxRecords, func(k *string) { x.str(k, MaxKeyBytes) })
-	if x.decoding && x.err == nil {
-		s.checkLinks(x)
+	if x.decoding && x.err == nil && !s.linked() {
+		x.fail(errCorrupt)
 	}
 }
 
-// checkLinks refuses a snapshot in which one record names another that is not there.
-func (s *State) checkLinks(x *coder) {
-	for _, k := range s.dying {
-		if s.keys[k] == nil {
-			x.fail(errCorrupt)
+// linked tells whether the records that name each other agree.
+func (s *State) linked() bool {
+	seen := map[string]bool{}
+	for _, key := range s.dying {
+		k := s.keys[key]
+		if k == nil || seen[key] || s.jobs[k.Job] != nil && s.jobs[k.Job].Key == key {
+			return false
 		}
+		seen[key] = true
 	}
 	held := 0
 	for _, n := range s.nodes {
 		for i, sl := range n.Slots {
-			for _, fence := range sl.Claims {
-				if c := s.claims[fence]; c == nil || c.Slot != (SlotID{n.ID, uint32(i)}) {
-					x.fail(errCorrupt)
+			for k, fence := range sl.Claims {
+				c := s.claims[fence]
+				if c == nil || c.Slot != (SlotID{n.ID, uint32(i)}) || (c.StartedAt == notStarted) != (k == 1) {
+					return false
 				}
 				held++
 			}
 		}
 	}
-	if held != len(s.claims) {
-		x.fail(errCorrupt)
+	for _, c := range s.claims {
+		if s.jobs[c.Job].State.Terminal() || (c.Twin != 0 || c.Speculative) && !c.pairs(s.claims[c.Twin]) {
+			return false
+		}
 	}
+	return held == len(s.claims) && len(s.asked) <= MaxRequests
+}
+
+// pairs tells whether two claims are on the same range, one of them speculative.
+func (c *Claim) pairs(o *Claim) bool {
+	return o != nil && c.Twin == o.Fence && o.Twin == c.Fence && c.Speculative != o.Speculative &&
+		c.Job == o.Job && c.Stage == o.Stage && c.Range == o.Range
 }
 
 // eachOf codes a list whose elements the caller encodes, or decodes from nothing.
@@ -117,11 +139,9 @@ func orNew[T any](p *T) *T {
 }
 
 func (s *State) jobsBySeq() []*Job {
-	all := make([]*Job, 0, len(s.jobs))
-	for _, id := range sortedKeys(s.jobs, func(a, b JobID) int { return cmp.Compare(s.jobs[a].Seq, s.jobs[b].Seq) }) {
-		all = append(all, s.jobs[id])
-	}
-	return all
+	return slices.SortedFunc(maps.Values(s.jobs), func(a, b *Job) int {
+		return cmp.Or(cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.ID, b.ID))
+	})
 }
 
 func (s *State) nodeFields(x *coder, n *Node) {
@@ -135,6 +155,9 @@ func (s *State) nodeFields(x *coder, n *Node) {
 		return
 	}
 	s.nodes[n.ID] = n
+	if n.Alive {
+		s.fleet.join(n)
+	}
 	s.in(n)
 	for i, sl := range n.Slots {
 		s.in(&slotRecord{SlotID{n.ID, uint32(i)}, sl})
@@ -145,6 +168,9 @@ func (s *State) jobFields(x *coder, j *Job) {
 	j = orNew(j)
 	(&jobFixed{j}).fields(x)
 	(&jobCourse{j}).fields(x)
+	if x.err != nil { // some stages may not have been read
+		return
+	}
 	for _, st := range j.Stages {
 		x.account(&st.Account)
 		list(x, &st.Open, maxRecords, func(o *Open) { o.fields(x) })
@@ -168,7 +194,7 @@ func (s *State) claimFields(x *coder, c *Claim) {
 		return
 	}
 	j, n := s.jobs[c.Job], s.nodes[c.Slot.Node]
-	if j == nil || n == nil || int(c.Stage) >= len(j.Stages) || int(c.Slot.Index) >= len(n.Slots) {
+	if j == nil || n == nil || int(c.Stage) >= len(j.Stages) || int(c.Slot.Index) >= len(n.Slots) || c.Fence == 0 || c.Fence > s.fence {
 		x.fail(errCorrupt)
 		return
 	}

@@ -24,7 +24,7 @@ type State struct {
 
 	sum   [2]uint64 // sum of the hashes of all records
 	queue []*Job    // jobs that have not ended, by priority, then submission
-	plan  planCache
+	fleet fleet
 }
 
 // keyRecord remembers an idempotency key.
@@ -50,6 +50,7 @@ func NewState() *State {
 		keys:    map[string]*keyRecord{},
 		tokens:  map[Digest]*Token{},
 		answers: map[[16]byte]*answer{},
+		fleet:   fleet{rates: map[string]uint64{}},
 	}
 }
 
@@ -302,7 +303,7 @@ func (c *Claim) fields(x *coder) {
 
 func (n *Node) fields(x *coder) {
 	x.node(&n.ID)
-	x.str(&n.Name, 2*MaxNameBytes)
+	x.str(&n.Name, maxMemberNameBytes)
 	num(x, &n.Role)
 	x.u64(&n.Incarnation)
 	x.flag(&n.Alive)

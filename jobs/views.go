@@ -119,11 +119,13 @@ func (j *Job) Coverage() Coverage {
 	for _, st := range j.Stages {
 		c.Account = c.Account.Add(st.Account)
 		c.Expected = c.Expected.Add(AccountOf(st.Range))
-		next, ended := st.Range.First, false
+		next, ended := st.Range.First, false // ended: covered up to the last unit
 		for _, p := range st.Done {
 			c.Seeds = c.Seeds.Add(p.Size())
 			switch {
-			case ended || p.First < next:
+			case ended:
+				c.Overlaps = append(c.Overlaps, p.Range)
+			case p.First < next:
 				c.Overlaps = append(c.Overlaps, Range{p.First, min(p.Last, next-1)})
 			case p.First > next:
 				c.Gaps = append(c.Gaps, Range{next, p.First - 1})
@@ -139,10 +141,10 @@ func (j *Job) Coverage() Coverage {
 	return c
 }
 
-// Blobs lists, with duplicates, every blob that the ledger names and whether
-// node should hold it.
+// Blobs visits every blob that the ledger names, with who holds it; a blob of two
+// pieces is visited twice.
 func (s *State) Blobs(visit func(d Digest, holders []NodeID)) {
-	for _, j := range s.jobs {
+	for _, j := range s.jobsBySeq() {
 		for _, st := range j.Stages {
 			for _, p := range st.Done {
 				if p.Blob != (Digest{}) {

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"seedmesh/kernels"
+)
+
+// generatorInfo is what generators --json prints for each.
+type generatorInfo struct {
+	kernels.Generator
+	Devices []string `json:"devices"`
+}
+
+func newGenerators(e *env) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "generators [NAME]",
+		Short: "List the generators that can be searched",
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) <= 1 {
+				return nil
+			}
+			return exactArgs("NAME")(c, args)
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			list := kernels.Generators()
+			if len(args) == 1 {
+				one, err := kernels.Lookup(args[0])
+				if err != nil {
+					return err
+				}
+				list = []kernels.Generator{one}
+			}
+			if asJSON {
+				return printGeneratorsJSON(e, list)
+			}
+			if len(args) == 1 {
+				return printGenerator(e, list[0])
+			}
+			t := newTable(e.stdout, "NAME", "SEED_BITS", "WIDTH_BITS", "DEVICES", "MET")
+			for _, g := range list {
+				t.row(g.Name, strconv.Itoa(g.SeedBits), strconv.Itoa(g.WidthBits), strings.Join(devices(g), ","), g.Met)
+			}
+			return t.flush()
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// devices that can search for a generator. The CPU runs every one.
+func devices(kernels.Generator) []string { return []string{"cpu"} }
+
+func printGeneratorsJSON(e *env, list []kernels.Generator) error {
+	infos := make([]generatorInfo, len(list))
+	for i, g := range list {
+		infos[i] = generatorInfo{g, devices(g)}
+	}
+	return writeValue(e.stdout, infos)
+}
+
+func printGenerator(e *env, g kernels.Generator) error {
+	t := newTable(e.stdout)
+	t.row("name", g.Name)
+	t.row("met", g.Met)
+	t.row("seed_bits", strconv.Itoa(g.SeedBits))
+	t.row("width_bits", strconv.Itoa(g.WidthBits))
+	t.row("devices", strings.Join(devices(g), ","))
+	t.row("source", g.Source)
+	t.row("definition", g.Definition)
+	return t.flush()
+}

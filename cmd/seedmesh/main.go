@@ -1,0 +1,250 @@
+// Command seedmesh searches the seeds of pseudo-random generators, on this
+// machine or on a mesh of them, and runs the mesh's nodes.
+//
+// It holds no search and no ledger of its own: a verb parses its flags, makes
+// one call to package kernels or to a node's API, and prints the answer. Data
+// goes to the standard output, everything else to the standard error.
+//
+// Read main.go for how a verb is run, search.go for what a search is made of,
+// mesh.go for how a node is reached. Every other file is one verb.
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+func main() { os.Exit(start()) }
+
+// start runs the command line of this process until it ends or is interrupted.
+func start() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return run(ctx, os.Args[1:], newEnv())
+}
+
+// run runs one command line and returns the exit code.
+func run(ctx context.Context, args []string, e *env) int {
+	root := newRoot(e)
+	root.SetArgs(args)
+	root.SetContext(ctx)
+	err := checkVerb(root, args)
+	if err == nil {
+		err = root.ExecuteContext(ctx)
+	}
+	code := e.report(ctx, err)
+	_ = e.disconnect() // the answer is there
+	return code
+}
+
+// connectTimeout is how long a verb waits for a node or a leader to be reachable.
+const connectTimeout = 15 * time.Second
+
+func newRoot(e *env) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "seedmesh",
+		Short:         "Search the seeds of pseudo-random generators on a mesh of machines",
+		Long:          rootHelp,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.ArbitraryArgs,
+		RunE:          needVerb,
+	}
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetIn(e.stdin)
+	root.SetOut(e.stdout)
+	root.SetErr(e.stderr)
+	root.SetFlagErrorFunc(flagError)
+	flags := root.PersistentFlags()
+	flags.StringVar(&e.data, "data", "", "data directory (default $SEEDMESH_DATA, or seedmesh in the XDG state directory)")
+	flags.StringVar(&e.node, "node", "", "HOST:PORT of the node to ask, instead of the one on this machine")
+	flags.DurationVar(&e.connectTimeout, "connect-timeout", connectTimeout, "how long to wait for a reachable node")
+	root.AddGroup(
+		&cobra.Group{ID: groupSearch, Title: "Searching:"},
+		&cobra.Group{ID: groupJobs, Title: "Jobs:"},
+		&cobra.Group{ID: groupMesh, Title: "The mesh:"},
+	)
+	addGroup(root, groupSearch, newSieve(e), newPlan(e), newPredict(e), newGenerators(e))
+	addGroup(root, groupJobs, newJobs(e), newJob(e), newResults(e), newLedger(e))
+	addGroup(root, groupMesh, newInit(e), newToken(e), newJoin(e), newUp(e), newNodes(e), newNode(e), newStatus(e), newConfig(e))
+	root.AddCommand(newCompletion(e), newVersion(e), newExecutor(e))
+	for _, add := range moreVerbs {
+		root.AddCommand(add(e))
+	}
+	return root
+}
+
+// moreVerbs are verbs that a file adds by itself, from its init function.
+var moreVerbs []func(*env) *cobra.Command
+
+const rootHelp = `seedmesh finds the seeds that explain observed outputs of a pseudo-random generator.
+
+On this machine alone:
+  seedmesh sieve --local --generator mt19937 --draws FILE --seeds 0:2^32 --skip 0:16
+On a mesh of machines (see also: seedmesh init --help):
+  seedmesh sieve --wait --generator mt19937 --draws FILE --seeds 0:2^32 --skip 0:16
+
+Exit codes: 0 ok, 1 error, 2 usage, 3 the job failed or was cancelled, 4 not authorised, 5 not found,
+6 no quorum or no node reachable (a retry is safe), 7 refused by limits, 124 timed out, 130 interrupted.`
+
+const (
+	groupSearch = "search"
+	groupJobs   = "jobs"
+	groupMesh   = "mesh"
+)
+
+func addGroup(root *cobra.Command, group string, verbs ...*cobra.Command) {
+	for _, v := range verbs {
+		v.GroupID = group
+		root.AddCommand(v)
+	}
+}
+
+// parent makes a verb that only has verbs below it.
+func parent(use, short string, verbs ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, Args: cobra.ArbitraryArgs, RunE: needVerb}
+	c.AddCommand(verbs...)
+	return c
+}
+
+// needVerb answers a command that is not complete.
+func needVerb(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return unknownVerb(c, args[0])
+	}
+	if c.HasParent() {
+		return &usageError{what: c.CommandPath() + " needs a verb", next: "one of: " + strings.Join(verbs(c), ", ")}
+	}
+	return c.Help()
+}
+
+// checkVerb refuses an unknown verb before its flags are looked at, which would
+// be unknown too.
+func checkVerb(root *cobra.Command, args []string) error {
+	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
+		return nil
+	}
+	root.InitDefaultHelpCmd()
+	c, rest, err := root.Find(args)
+	if err != nil || !c.HasSubCommands() || len(rest) == 0 || strings.HasPrefix(rest[0], "-") {
+		return nil // complete, or for cobra to refuse
+	}
+	return unknownVerb(c, rest[0])
+}
+
+func unknownVerb(c *cobra.Command, verb string) error {
+	e := &usageError{what: "unknown verb: " + c.CommandPath() + " " + clip(verb), next: "see: " + c.CommandPath() + " --help"}
+	if near := nearest(verb, verbs(c)); near != "" {
+		e.next = "did you mean: " + c.CommandPath() + " " + near
+	}
+	return e
+}
+
+func verbs(c *cobra.Command) []string {
+	var names []string
+	for _, sub := range c.Commands() {
+		if !sub.Hidden {
+			names = append(names, sub.Name())
+		}
+	}
+	return names
+}
+
+// flagError words an error of the flag library, with the nearest flag.
+func flagError(c *cobra.Command, err error) error {
+	if errors.Is(err, pflag.ErrHelp) {
+		return err
+	}
+	e := &usageError{what: err.Error(), next: "see: " + c.CommandPath() + " --help"}
+	var missing *pflag.NotExistError
+	if !errors.As(err, &missing) {
+		return e
+	}
+	var names []string
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, f.Name)
+		}
+	})
+	e.what = "unknown flag of " + c.CommandPath() + ": --" + clip(missing.GetSpecifiedName())
+	if missing.GetSpecifiedShortnames() != "" {
+		e.what = "unknown flag of " + c.CommandPath() + ": -" + clip(missing.GetSpecifiedName())
+		return e
+	}
+	if near := nearest(missing.GetSpecifiedName(), names); near != "" {
+		e.next = "did you mean: --" + near
+	}
+	return e
+}
+
+// exactArgs refuses another number of arguments than the named ones.
+func exactArgs(names ...string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == len(names) {
+			return nil
+		}
+		e := &usageError{next: "usage: " + c.UseLine()}
+		if len(args) < len(names) {
+			e.what = c.CommandPath() + " needs " + strings.Join(names[len(args):], " and ")
+			return e
+		}
+		e.what = "unexpected argument of " + c.CommandPath() + ": " + clip(args[len(names)])
+		return e
+	}
+}
+
+// nearest is the candidate that is a typing error away from what was typed, or
+// empty.
+func nearest(typed string, candidates []string) string {
+	best, cost := "", max(2, len(typed)/3)+1
+	for _, c := range slices.Sorted(slices.Values(candidates)) {
+		d := editDistance(typed, c)
+		if len(typed) >= 3 && strings.HasPrefix(c, typed) {
+			d = min(d, 1)
+		}
+		if d < cost && d < len(c) {
+			best, cost = c, d
+		}
+	}
+	return best
+}
+
+// editDistance is the number of bytes to insert, delete or replace.
+func editDistance(a, b string) int {
+	a = clip(a)
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// clip shortens what a person typed so that a message stays one line.
+func clip(s string) string {
+	const most = 60 // bytes
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "..."
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"seedmesh": main})
+}
+
+// TestScript runs the verbs that need no mesh as real processes.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: false,
+		Setup: func(s *testscript.Env) error {
+			s.Setenv("XDG_STATE_HOME", s.WorkDir+"/state")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": scriptCode},
+	})
+}
+
+// scriptCode is the script command "code N VERB ...": it runs seedmesh in this
+// process and checks the exit code.
+func scriptCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code N VERB ...")
+	}
+	var stdout, stderr bytes.Buffer
+	getenv := func(k string) string { return ts.Getenv(k) }
+	e := &env{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, getenv: getenv, dial: dialNode}
+	for i, a := range args {
+		if strings.HasPrefix(a, "./") {
+			args[i] = ts.MkAbs(a)
+		}
+	}
+	code := run(context.Background(), args[1:], e)
+	_, _ = ts.Stdout().Write(stdout.Bytes())
+	_, _ = ts.Stderr().Write(stderr.Bytes())
+	if got := strconv.Itoa(code); got != args[0] {
+		ts.Fatalf("seedmesh %s: exit code %s, want %s\n%s%s", strings.Join(args[1:], " "), got, args[0], stdout.String(), stderr.String())
+	}
+}
+
+// result is what one command line did.
+type result struct {
+	code           int
+	stdout, stderr string
+}
+
+// runWith runs a command line in this process.
+func runWith(ctx context.Context, t *testing.T, dial dialer, stdin string, args ...string) result {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	e := &env{
+		stdin: strings.NewReader(stdin), stdout: &stdout, stderr: &stderr, dial: dial,
+		getenv: func(k string) string {
+			if k == "SEEDMESH_DATA" {
+				return t.TempDir()
+			}
+			return ""
+		},
+	}
+	code := run(ctx, args, e)
+	return result{code, stdout.String(), stderr.String()}
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// writeTo lets write fill the file at path, or the standard output when path is
+// empty or -. The file is there whole or not at all: it gets its name when all of
+// it is on the disk.
+func (e *env) writeTo(path string, write func(io.Writer) error) (err error) {
+	if path == "" || path == "-" {
+		return write(e.stdout)
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return writeDevice(path, write)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".seedmesh-*")
+	if err != nil {
+		return fileError("the output cannot be written:", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	if err := write(f); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := errors.Join(f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return fileError("the output cannot be written:", err)
+	}
+	return nil
+}
+
+// writeDevice writes to what cannot be replaced: a pipe or a device.
+func writeDevice(path string, write func(io.Writer) error) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return fileError("the output cannot be written:", err)
+	}
+	return errors.Join(write(f), f.Close())
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+func newResults(e *env) *cobra.Command {
+	var (
+		output, format string
+		partial        bool
+	)
+	c := &cobra.Command{
+		Use:   "results JOB",
+		Short: "Print a job's survivors, in order",
+		Args:  exactArgs("JOB"),
+		RunE: func(c *cobra.Command, args []string) error {
+			convert, ok := formats[format]
+			if !ok {
+				return &usageError{what: fmt.Sprintf("the format %q is unknown", clip(format)), next: "use --format jsonl, json or csv"}
+			}
+			return e.writeTo(output, func(w io.Writer) error {
+				lines := convert(w)
+				return errors.Join(e.streamResults(c.Context(), args[0], partial, lines), lines.Close())
+			})
+		},
+	}
+	flags := c.Flags()
+	flags.StringVarP(&output, "output", "o", "", "write to this file, which is there whole or not at all")
+	flags.StringVar(&format, "format", "jsonl", "jsonl (a survivor a line), json (one array) or csv")
+	flags.BoolVar(&partial, "partial", false, "also of a job that has not ended: what has been found so far")
+	return c
+}
+
+// formats turn JSON Lines into what a user asked for.
+var formats = map[string]func(io.Writer) io.WriteCloser{
+	"jsonl": func(w io.Writer) io.WriteCloser { return plain{w} },
+	"json":  func(w io.Writer) io.WriteCloser { return &lineWriter{w: w, each: arrayElement, end: arrayEnd} },
+	"csv":   func(w io.Writer) io.WriteCloser { return &lineWriter{w: w, each: csvRow, end: csvEnd} },
+}
+
+type plain struct{ io.Writer }
+
+func (plain) Close() error { return nil }
+
+// maxLine bounds a survivor's record.
+const maxLine = 1 << 20
+
+// A lineWriter converts one line at a time, however they arrive.
+type lineWriter struct {
+	w     io.Writer
+	each  func(dst []byte, n int, line []byte) ([]byte, error)
+	end   func(n int) []byte
+	lines int
+	rest  []byte
+}
+
+func (l *lineWriter) Write(p []byte) (int, error) {
+	var out []byte
+	l.rest = append(l.rest, p...)
+	for {
+		line, rest, ok := bytes.Cut(l.rest, []byte("\n"))
+		if !ok {
+			break
+		}
+		var err error
+		if out, err = l.each(out, l.lines, line); err != nil {
+			return 0, err
+		}
+		l.lines++
+		l.rest = rest
+	}
+	if len(l.rest) > maxLine {
+		return 0, errors.New("the node sent a record without an end")
+	}
+	l.rest = bytes.Clone(l.rest)
+	if _, err := l.w.Write(out); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// Close ends the document; it does not close what is below.
+func (l *lineWriter) Close() error {
+	if len(l.rest) > 0 {
+		return errors.New("the results end within a record")
+	}
+	_, err := l.w.Write(l.end(l.lines))
+	return err
+}
+
+func arrayElement(dst []byte, n int, line []byte) ([]byte, error) {
+	if n == 0 {
+		dst = append(dst, "[\n"...)
+	} else {
+		dst = append(dst, ",\n"...)
+	}
+	return append(dst, line...), nil
+}
+
+func arrayEnd(n int) []byte {
+	if n == 0 {
+		return []byte("[]\n")
+	}
+	return []byte("\n]\n")
+}
+
+// csvColumns are the fields of a record. The direction is only in records of
+// reversed windows, and forward elsewhere.
+var csvColumns = []string{"seed", "family", "matches", "total", "match_rate", "best_skip", "best_offset", "direction"}
+
+func csvRow(dst []byte, n int, line []byte) ([]byte, error) {
+	var record map[string]any
+	dec := json.NewDecoder(bytes.NewReader(line))
+	dec.UseNumber()
+	if err := dec.Decode(&record); err != nil {
+		return nil, fmt.Errorf("record %d cannot be read: %w", n+1, err)
+	}
+	row := make([]string, len(csvColumns))
+	for i, column := range csvColumns {
+		switch v, ok := record[column]; {
+		case ok:
+			row[i] = fmt.Sprint(v)
+		case column == "direction":
+			row[i] = "forward"
+		}
+	}
+	if n == 0 {
+		dst = append(dst, csvHead()...)
+	}
+	return append(dst, csvLine(row)...), nil
+}
+
+func csvEnd(n int) []byte {
+	if n == 0 {
+		return csvHead()
+	}
+	return nil
+}
+
+func csvHead() []byte { return csvLine(csvColumns) }
+
+func csvLine(row []string) []byte {
+	var b bytes.Buffer
+	w := csv.NewWriter(&b)
+	_ = w.Write(row) // a buffer takes everything
+	w.Flush()
+	return b.Bytes()
+}

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"seedmesh/kernels"
+)
+
+// searchFlags are the flags that say what to search for.
+type searchFlags struct {
+	generators   []string
+	draws        string
+	window       int
+	windowOffset int
+	sessions     []string
+	seeds        string
+	skip, offset string
+	observe      string
+	threshold    float64
+	minMatches   int
+	keepAll      bool
+	mode         string
+	direction    string
+}
+
+// defaultObserve is what most draws are: the last three digits of an output.
+const defaultObserve = "mod:1000"
+
+func (f *searchFlags) register(c *cobra.Command) {
+	flags := c.Flags()
+	flags.SortFlags = false
+	flags.StringSliceVarP(&f.generators, "generator", "g", nil, "generator to try; repeat it or separate names by commas (see: seedmesh generators)")
+	flags.StringVarP(&f.draws, "draws", "d", "", "file with the observed draws, - for standard input: JSON, JSON Lines, CSV, or a value a line (* is unknown)")
+	flags.IntVar(&f.window, "window", 0, "how many of the draws to use (default all)")
+	flags.IntVar(&f.windowOffset, "window-offset", 0, "number of the first draw to use")
+	flags.StringSliceVar(&f.sessions, "session", nil, "use only the draws of these sessions")
+	flags.StringVarP(&f.seeds, "seeds", "s", "", "seeds A:B, from A on and before B, such as 0:2^32")
+	flags.StringVar(&f.skip, "skip", "0", "outputs thrown away between two draws: N, or A:B with both ends")
+	flags.StringVar(&f.offset, "offset", "0", "outputs thrown away before the first draw: N, or A:B with both ends")
+	flags.StringVar(&f.observe, "observe", defaultObserve, "how an output became a draw: mod:M or raw")
+	flags.Float64Var(&f.threshold, "threshold", 1, "rate of known draws that must match")
+	flags.IntVar(&f.minMatches, "min-matches", 0, "the threshold as a count of draws")
+	flags.BoolVar(&f.keepAll, "keep-all", false, "allow a threshold of 0, which keeps every seed")
+	flags.StringVar(&f.mode, "mode", kernels.ModeFixed, "fixed: one skip for the whole window")
+	flags.StringVar(&f.direction, "direction", kernels.Forward, "forward, or reverse-window for the draws in reversed order")
+}
+
+// A search is what the flags ask for: a spec, laid out for each of its
+// generators in name order, over one range of seeds.
+type search struct {
+	spec     *kernels.Spec
+	seeds    kernels.Range
+	searches []*kernels.Search
+}
+
+// parse reads the draws and checks the whole question.
+func (f *searchFlags) parse(c *cobra.Command, e *env) (*search, error) {
+	if err := f.missing(); err != nil {
+		return nil, err
+	}
+	if c.Flags().Changed("threshold") && c.Flags().Changed("min-matches") {
+		return nil, &usageError{
+			what: "--threshold and --min-matches are both given",
+			why:  "they state the same bound, as a rate and as a count",
+			next: "leave one of them out",
+		}
+	}
+	seeds, err := parseSeeds(f.seeds)
+	if err != nil {
+		return nil, err
+	}
+	spec := &kernels.Spec{Generators: f.generators, Observe: f.observe, Mode: f.mode, Direction: f.direction, KeepAll: f.keepAll}
+	if spec.Skip, err = parseBounds("skip", f.skip); err != nil {
+		return nil, err
+	}
+	if spec.Offset, err = parseBounds("offset", f.offset); err != nil {
+		return nil, err
+	}
+	if spec.Draws, err = f.readDraws(e); err != nil {
+		return nil, err
+	}
+	if spec.MinMatches, err = f.need(c, spec.Known()); err != nil {
+		return nil, err
+	}
+	return compile(spec, seeds)
+}
+
+func (f *searchFlags) missing() error {
+	for _, need := range []struct{ flag, value, next string }{
+		{"--generator", first(f.generators), "name the generator, such as --generator mt19937; list them with: seedmesh generators"},
+		{"--draws", f.draws, "name the file with the observed draws, or - for standard input"},
+		{"--seeds", f.seeds, "give the range to search, such as --seeds 0:2^32"},
+	} {
+		if need.value == "" {
+			return &usageError{what: need.flag + " is missing", next: need.next}
+		}
+	}
+	return nil
+}
+
+func first(list []string) string {
+	if len(list) == 0 {
+		return ""
+	}
+	return list[0]
+}
+
+func (f *searchFlags) need(c *cobra.Command, known int) (uint32, error) {
+	if c.Flags().Changed("min-matches") {
+		if f.minMatches < 0 || int64(f.minMatches) > math.MaxInt32 {
+			return 0, &usageError{what: fmt.Sprintf("--min-matches %d is not a count of draws", f.minMatches), next: fmt.Sprintf("use 1 to %d", known)}
+		}
+		return uint32(f.minMatches), nil
+	}
+	if !(f.threshold >= 0 && f.threshold <= 1) {
+		return 0, &usageError{what: fmt.Sprintf("--threshold %v is not a rate from 0 to 1", f.threshold), next: "for a count of draws use --min-matches"}
+	}
+	return kernels.Need(f.threshold, known), nil
+}
+
+func (f *searchFlags) readDraws(e *env) ([]kernels.Draw, error) {
+	in := e.stdin
+	if f.draws != "-" {
+		file, err := os.Open(f.draws)
+		if err != nil {
+			return nil, fileError("the draws cannot be read:", err)
+		}
+		defer file.Close()
+		in = file
+	}
+	if f.window == 0 && f.windowOffset == 0 && len(f.sessions) == 0 {
+		return kernels.ParseDraws(in)
+	}
+	records, err := kernels.ParseDrawRecords(in)
+	if err != nil {
+		return nil, err
+	}
+	return kernels.Window(records, f.sessions, f.window, f.windowOffset)
+}
+
+func compile(spec *kernels.Spec, seeds kernels.Range) (*search, error) {
+	s := &search{spec: spec, seeds: seeds}
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(spec.Generators))) {
+		one, err := spec.Compile(name)
+		if err != nil {
+			return nil, err
+		}
+		if err := one.CheckSeeds(seeds); err != nil {
+			return nil, err
+		}
+		s.searches = append(s.searches, one)
+	}
+	return s, nil
+}
+
+// total is the number of seeds over all generators.
+func (s *search) total() float64 { return s.seeds.Size() * float64(len(s.searches)) }
+
+// steps is the work without early stopping, in generator advances.
+func (s *search) steps() float64 {
+	var sum float64
+	for _, one := range s.searches {
+		sum += s.seeds.Size() * float64(one.StepsPerSeed())
+	}
+	return sum
+}
+
+// expected is the number of survivors that chance alone gives.
+func (s *search) expected() float64 {
+	var sum float64
+	for _, one := range s.searches {
+		sum += kernels.Expected(one, s.seeds.Size())
+	}
+	return sum
+}
+
+// jobFlags are the flags that say how a mesh treats the search.
+type jobFlags struct {
+	name      string
+	key       string
+	priority  int32
+	chunkTime time.Duration
+	attempts  uint32
+	timeout   time.Duration
+}
+
+func (f *jobFlags) register(c *cobra.Command) {
+	flags := c.Flags()
+	flags.StringVar(&f.name, "name", "", "name of the job")
+	flags.StringVar(&f.key, "key", "", "idempotency key: the same key with the same request is the same job (default drawn)")
+	flags.Int32Var(&f.priority, "priority", 0, "jobs with a higher one go first")
+	flags.DurationVar(&f.chunkTime, "chunk-time", 10*time.Second, "intended length of one piece of work")
+	flags.Uint32Var(&f.attempts, "attempts", 3, "how often a piece may be tried in all")
+	flags.DurationVar(&f.timeout, "timeout", 0, "longest time for one piece (default unbounded)")
+}
+
+func (f *jobFlags) check() error {
+	if f.chunkTime < time.Millisecond || f.timeout < 0 || f.timeout > 0 && f.timeout < time.Millisecond || f.attempts == 0 {
+		return &usageError{what: "--chunk-time, --timeout and --attempts must be positive", next: "such as --chunk-time 10s --timeout 10m --attempts 3"}
+	}
+	return nil
+}

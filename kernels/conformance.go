@@ -1,0 +1,278 @@
+package kernels
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+)
+
+// Conformance reports the first way in which a device differs from the
+// definition: known seeds that it misses, random searches with other survivors
+// or another account than the definition written down directly, the end of the
+// seed space, stopping and cancelling. A generator that the device says it does
+// not support is passed over. It takes a few seconds on one core.
+func Conformance(ctx context.Context, d Device) error {
+	for _, def := range registry {
+		if err := conformGenerator(ctx, d, def); err != nil {
+			return fmt.Errorf("kernels: device %s, generator %s: %w", d.Name(), def.Name, err)
+		}
+	}
+	return nil
+}
+
+func conformGenerator(ctx context.Context, d Device, def *definition) error {
+	for _, check := range []struct {
+		name string
+		run  func(context.Context, Device, *definition) error
+	}{
+		{"planted seeds", conformPlanted},
+		{"random searches", conformRandom},
+		{"end of the seed space", conformEnd},
+		{"stopping", conformStop},
+		{"cancelling", conformCancel},
+	} {
+		err := check.run(ctx, d, def)
+		if unsupported := (*UnsupportedError)(nil); errors.As(err, &unsupported) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", check.name, err)
+		}
+	}
+	return nil
+}
+
+// A finding is everything that one call of Search gives.
+type finding struct {
+	last  uint64
+	acct  Account
+	ok    bool
+	found []Survivor
+}
+
+func searchOn(ctx context.Context, d Device, s *Search, r Range, watch func(uint64) uint64) (finding, error) {
+	searcher, err := d.Prepare(ctx, s)
+	if err != nil {
+		return finding{}, err
+	}
+	defer searcher.Close()
+	var f finding
+	f.last, f.acct, f.ok, err = searcher.Search(ctx, r, watch, func(v Survivor) error {
+		f.found = append(f.found, v)
+		return nil
+	})
+	return f, err
+}
+
+// toEnd is the watch that never stops.
+func toEnd(r Range) func(uint64) uint64 { return func(uint64) uint64 { return r.Last } }
+
+// reference is the definition written down: every seed, skip and offset, each
+// from a fresh stream, with no shortcut.
+func reference(s *Search, r Range) finding {
+	f := finding{last: r.Last, acct: AccountOf(r), ok: true}
+	for seed := r.First; ; seed++ {
+		best, matches := Survivor{}, -1
+		for skip := s.skip.Min; skip <= s.skip.Max; skip++ {
+			for offset := s.offset.Min; offset <= s.offset.Max; offset++ {
+				if n := referenceMatches(s, seed, skip, offset); n > matches {
+					best, matches = Survivor{seed, uint16(n), uint16(skip), offset}, n
+				}
+			}
+		}
+		if matches >= s.need {
+			f.found = append(f.found, best)
+		}
+		if seed == r.Last {
+			return f
+		}
+	}
+}
+
+func referenceMatches(s *Search, seed uint64, skip, offset uint32) int {
+	g := s.def.open()
+	g.seed(seed)
+	g.skip(s.start(skip, offset))
+	outputs := make([]uint64, s.points[len(s.points)-1].index*(uint64(skip)+1)+1)
+	g.fill(outputs)
+	n := 0
+	for _, p := range s.points {
+		if s.observe.of(outputs[p.index*(uint64(skip)+1)]) == p.value {
+			n++
+		}
+	}
+	return n
+}
+
+// difference says how a device's finding is not the expected one.
+func (f finding) difference(want finding, s *Search, r Range) error {
+	var got, expected []byte
+	for _, v := range f.found {
+		got = s.AppendJSON(got, v)
+	}
+	for _, v := range want.found {
+		expected = s.AppendJSON(expected, v)
+	}
+	switch {
+	case !bytes.Equal(got, expected):
+		return fmt.Errorf("seeds %s: survivors\n%swant\n%s", r, got, expected)
+	case f.last != want.last || f.ok != want.ok:
+		return fmt.Errorf("seeds %s: finished to %d (%t), want %d (%t)", r, f.last, f.ok, want.last, want.ok)
+	case f.acct != want.acct:
+		return fmt.Errorf("seeds %s: account %v, want %v", r, f.acct, want.acct)
+	}
+	return nil
+}
+
+// plant makes a search whose draws are those of a seed.
+func plant(def *definition, seed uint64, spec Spec, draws int) (*Search, error) {
+	skip := spec.Skip.Min + (spec.Skip.Max-spec.Skip.Min)/2
+	offset := spec.Offset.Min + (spec.Offset.Max-spec.Offset.Min)/2
+	forward := strings.TrimSuffix(def.Name, "_reverse")
+	values, err := Predict(forward, seed, skip, offset, 0, uint32(draws), spec.Observe)
+	if err != nil {
+		return nil, err
+	}
+	if def.reversed {
+		slices.Reverse(values)
+	}
+	for _, v := range values {
+		spec.Draws = append(spec.Draws, Draw{Value: v, Known: true})
+	}
+	spec.Generators = []string{def.Name}
+	return spec.Compile(def.Name)
+}
+
+func conformPlanted(ctx context.Context, d Device, def *definition) error {
+	space := def.Space().Last
+	for _, tt := range []struct {
+		seed, around uint64
+		spec         Spec
+	}{
+		{12345, 600, Spec{Observe: "mod:1000", Skip: Bounds{0, 8}, Offset: Bounds{2, 2}, MinMatches: 8}},
+		{space/3 + 77, 300, Spec{Observe: "mod:256", Skip: Bounds{1, 1}, Offset: Bounds{0, 20}, MinMatches: 8}},
+		{space - 3, 3, Spec{Observe: "raw", MinMatches: 8}},
+	} {
+		s, err := plant(def, tt.seed, tt.spec, 8)
+		if err != nil {
+			return err
+		}
+		r := Range{tt.seed - tt.around, tt.seed + tt.around}
+		f, err := searchOn(ctx, d, s, r, toEnd(r))
+		if err != nil {
+			return err
+		}
+		has := slices.ContainsFunc(f.found, func(v Survivor) bool { return v.Seed == tt.seed && v.Matches == 8 })
+		if !has {
+			return fmt.Errorf("seed %d is not among the survivors %v", tt.seed, f.found)
+		}
+		if f.acct != AccountOf(r) || f.last != r.Last || !f.ok {
+			return fmt.Errorf("seeds %s: finished to %d with account %v, want %v", r, f.last, f.acct, AccountOf(r))
+		}
+	}
+	return nil
+}
+
+// conformSearches is how many random searches a generator is held against.
+const conformSearches = 6
+
+func conformRandom(ctx context.Context, d Device, def *definition) error {
+	rng := rand.New(rand.NewPCG(7, uint64(len(def.Name))))
+	for range conformSearches {
+		s, err := randomSearch(rng, def)
+		if err != nil {
+			return err
+		}
+		first := rng.Uint64() & def.Space().Last / 2
+		r := Range{first, first + rng.Uint64N(60)}
+		f, err := searchOn(ctx, d, s, r, toEnd(r))
+		if err != nil {
+			return err
+		}
+		if err := f.difference(reference(s, r), s, r); err != nil {
+			return fmt.Errorf("%w\nspec: %s", err, describe(s))
+		}
+	}
+	return nil
+}
+
+// randomSearch is a small search in which chance survivors are common.
+func randomSearch(rng *rand.Rand, def *definition) (*Search, error) {
+	modulus := 2 + rng.Uint64N(20)
+	spec := Spec{
+		Generators: []string{def.Name},
+		Observe:    fmt.Sprintf("mod:%d", modulus),
+		Skip:       randomBounds(rng, 6),
+		Offset:     randomBounds(rng, 12),
+		Draws:      make([]Draw, 1+rng.IntN(12)),
+	}
+	for i := range spec.Draws {
+		spec.Draws[i] = Draw{Value: rng.Uint64N(modulus), Known: rng.IntN(5) > 0}
+	}
+	spec.Draws[rng.IntN(len(spec.Draws))].Known = true
+	spec.MinMatches = 1 + rng.Uint32N(uint32(spec.Known()))
+	return spec.Compile(def.Name)
+}
+
+func randomBounds(rng *rand.Rand, most uint32) Bounds {
+	low := rng.Uint32N(most)
+	return Bounds{low, low + rng.Uint32N(most)}
+}
+
+func describe(s *Search) string {
+	return fmt.Sprintf("%s %s skip %v offset %v need %d of %d, draws %v",
+		s.Generator(), s.Observe(), s.skip, s.offset, s.need, len(s.points), s.points)
+}
+
+func conformEnd(ctx context.Context, d Device, def *definition) error {
+	rng := rand.New(rand.NewPCG(11, uint64(len(def.Name))))
+	s, err := randomSearch(rng, def)
+	if err != nil {
+		return err
+	}
+	last := def.Space().Last
+	for _, r := range []Range{{0, 0}, {last, last}, {last - 70, last}} {
+		f, err := searchOn(ctx, d, s, r, toEnd(r))
+		if err != nil {
+			return err
+		}
+		if err := f.difference(reference(s, r), s, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func conformStop(ctx context.Context, d Device, def *definition) error {
+	s, err := randomSearch(rand.New(rand.NewPCG(13, uint64(len(def.Name)))), def)
+	if err != nil {
+		return err
+	}
+	r, stopAt := Range{1000, 1400}, uint64(1123)
+	f, err := searchOn(ctx, d, s, r, func(uint64) uint64 { return stopAt })
+	if err != nil {
+		return err
+	}
+	f.found = slices.DeleteFunc(f.found, func(v Survivor) bool { return v.Seed > stopAt })
+	part := Range{r.First, stopAt}
+	return f.difference(reference(s, part), s, part)
+}
+
+func conformCancel(ctx context.Context, d Device, def *definition) error {
+	s, err := plant(def, 1, Spec{Observe: "mod:1000", Skip: Bounds{0, 200}, Offset: Bounds{0, 200}, MinMatches: 40}, 50)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	r := def.Space()
+	_, err = searchOn(ctx, d, s, r, func(uint64) uint64 { cancel(); return r.Last })
+	if !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("a cancelled search returned %v, want %w", err, context.Canceled)
+	}
+	return nil
+}

@@ -1,0 +1,75 @@
+package kernels
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+)
+
+func TestConformanceCPU(t *testing.T) {
+	for name, d := range map[string]Device{"one thread": NewCPU(1), "three threads": NewCPU(3)} {
+		t.Run(name, func(t *testing.T) {
+			if err := Conformance(t.Context(), d); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestConformanceSim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		if err := Conformance(t.Context(), NewSim(SimConfig{Rate: 1e6})); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestConformanceFindsBugs plants what a device may do wrong.
+func TestConformanceFindsBugs(t *testing.T) {
+	for name, run := range map[string]func(*sieve, *atomic.Bool, Range) ([]Survivor, Account){
+		"tail skipped": func(v *sieve, abort *atomic.Bool, r Range) ([]Survivor, Account) {
+			if r.Count() > 64 {
+				r.Last = r.First + r.Count()/64*64 - 1
+			}
+			return v.run(abort, r, nil)
+		},
+		"first seed tested twice": func(v *sieve, abort *atomic.Bool, r Range) ([]Survivor, Account) {
+			_, once := v.run(abort, Range{r.First, r.First}, nil)
+			found, acct := v.run(abort, r, nil)
+			return found, acct.Add(once)
+		},
+		"a survivor lost": func(v *sieve, abort *atomic.Bool, r Range) ([]Survivor, Account) {
+			found, acct := v.run(abort, r, nil)
+			return found[:max(0, len(found)-1)], acct
+		},
+		"offset of the best pair off by one": func(v *sieve, abort *atomic.Bool, r Range) ([]Survivor, Account) {
+			found, acct := v.run(abort, r, nil)
+			for i := range found {
+				found[i].Offset++
+			}
+			return found, acct
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := Conformance(t.Context(), buggy{NewCPU(1), run}); err == nil {
+				t.Error("Conformance found nothing")
+			}
+		})
+	}
+}
+
+// A buggy device is the CPU with another way to test a block.
+type buggy struct {
+	Device
+	run func(*sieve, *atomic.Bool, Range) ([]Survivor, Account)
+}
+
+func (b buggy) Prepare(ctx context.Context, s *Search) (Searcher, error) {
+	c, err := b.Device.Prepare(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	c.(*cpuSearcher).run = b.run
+	return c, nil
+}

@@ -1,0 +1,195 @@
+package kernels
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	blockNanos    = 3_000_000             // what one block should take on one core
+	maxBlock      = 1 << 16               // seeds in one block
+	blocksAhead   = 8                     // blocks for each thread that may be out or wait for an earlier one
+	watchInterval = 10 * time.Millisecond // longest time between two calls of watch
+)
+
+// NewCPU is the device that every machine has: the Go reference on so many
+// threads, or on as many as there are cores when threads is not positive.
+func NewCPU(threads int) Device {
+	if threads <= 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	return cpu{threads}
+}
+
+type cpu struct{ threads int }
+
+func (cpu) Name() string { return "cpu" }
+func (cpu) Close() error { return nil }
+
+func (c cpu) Prepare(ctx context.Context, s *Search) (Searcher, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	p := &cpuSearcher{
+		threads: c.threads,
+		block:   blockSeeds(s),
+		run:     runBlock,
+	}
+	for range c.threads {
+		p.sieves = append(p.sieves, newSieve(s))
+	}
+	return p, nil
+}
+
+// blockSeeds is how many seeds of a search make a block.
+func blockSeeds(s *Search) uint64 { return min(max(blockNanos/s.cost(), 1), maxBlock) }
+
+type cpuSearcher struct {
+	threads int
+	block   uint64 // seeds
+	sieves  []*sieve
+	run     func(*sieve, *atomic.Bool, Range) ([]Survivor, Account) // tests plant bugs here
+}
+
+func runBlock(v *sieve, abort *atomic.Bool, r Range) ([]Survivor, Account) {
+	return v.run(abort, r, nil)
+}
+
+func (c *cpuSearcher) Close() error { return nil }
+
+// A block is a piece of the range that one worker tests at a time.
+type block struct {
+	seeds Range
+	found []Survivor
+	acct  Account
+	ready chan struct{}
+}
+
+// Search keeps every block that is out in one queue, in rising order. The
+// workers fill them in; this goroutine takes them off the front.
+func (c *cpuSearcher) Search(ctx context.Context, r Range, watch func(done uint64) uint64, emit func(Survivor) error) (uint64, Account, bool, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, Account{}, false, err
+	}
+	abort, stop := abortWith(ctx)
+	defer stop()
+
+	ahead := c.threads * blocksAhead
+	work := make(chan *block, ahead)
+	var workers sync.WaitGroup
+	for _, v := range c.sieves {
+		workers.Go(func() {
+			for b := range work {
+				b.found, b.acct = c.run(v, abort, b.seeds)
+				close(b.ready)
+			}
+		})
+	}
+	defer workers.Wait()
+	defer close(work)
+	defer abort.Store(true)
+
+	front := newFront(r, watch, emit)
+	tick := time.NewTicker(watchInterval)
+	defer tick.Stop()
+	var queue []*block
+	for next, issued := r.First, false; ; {
+		for !issued && next <= front.want && len(queue) < ahead {
+			b := &block{seeds: Range{next, next + min(c.block-1, front.want-next)}, ready: make(chan struct{})}
+			queue = append(queue, b)
+			work <- b
+			next = b.seeds.Last + 1
+			issued = b.seeds.Last == r.Last
+		}
+		if front.finished() || len(queue) == 0 {
+			last, acct, ok := front.result()
+			return last, acct, ok, ctx.Err()
+		}
+		select {
+		case <-ctx.Done():
+			return 0, Account{}, false, ctx.Err()
+		case <-tick.C:
+			front.look()
+		case <-queue[0].ready:
+			if err := ctx.Err(); err != nil {
+				return 0, Account{}, false, err
+			}
+			if err := front.take(queue[0]); err != nil {
+				return 0, Account{}, false, err
+			}
+			queue = queue[1:]
+		}
+	}
+}
+
+// abortWith is set when ctx ends. Every call of Search has its own, because a
+// context may end just after the call.
+func abortWith(ctx context.Context) (abort *atomic.Bool, stop func() bool) {
+	abort = new(atomic.Bool)
+	return abort, context.AfterFunc(ctx, func() { abort.Store(true) })
+}
+
+// A front is the finished prefix of a range.
+type front struct {
+	all   Range
+	want  uint64 // last seed that is still wanted
+	none  bool   // not even the first seed is wanted
+	some  bool   // last is valid
+	last  uint64
+	acct  Account
+	watch func(uint64) uint64
+	emit  func(Survivor) error
+}
+
+func newFront(r Range, watch func(uint64) uint64, emit func(Survivor) error) *front {
+	return &front{all: r, want: r.Last, watch: watch, emit: emit}
+}
+
+// look asks how far the seeds are still wanted. The bound only ever falls.
+func (f *front) look() {
+	done := uint64(0)
+	if f.some {
+		done = f.last - f.all.First + 1
+	}
+	last := f.watch(done)
+	if last < f.all.First {
+		f.none, last = true, f.all.First
+	}
+	f.want = min(f.want, last)
+}
+
+// take adds the next block to the prefix.
+func (f *front) take(b *block) error {
+	for _, v := range b.found {
+		if v.Seed > f.want || f.none {
+			break
+		}
+		if err := f.emit(v); err != nil {
+			return err
+		}
+	}
+	f.acct = f.acct.Add(b.acct)
+	f.last, f.some = b.seeds.Last, true
+	f.look()
+	return nil
+}
+
+func (f *front) finished() bool { return f.none || f.some && f.last >= f.want }
+
+// result is the wanted part of the prefix. What is beyond it is taken off the
+// account by its closed form, so that the account stays one of visited seeds.
+func (f *front) result() (last uint64, acct Account, ok bool) {
+	if f.none || !f.some {
+		return 0, Account{}, false
+	}
+	if f.last <= f.want {
+		return f.last, f.acct, true
+	}
+	beyond := AccountOf(Range{f.want + 1, f.last})
+	return f.want, Account{
+		f.acct.Count - beyond.Count, f.acct.Sum - beyond.Sum, f.acct.SumSq - beyond.SumSq,
+	}, true
+}

@@ -1,0 +1,209 @@
+package kernels
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A Generator describes one PRNG that a search can be about, for a person who
+// chooses one and for a machine that checks an implementation against it.
+type Generator struct {
+	Name       string `json:"name"`
+	Met        string `json:"met"`        // where a user meets it
+	SeedBits   int    `json:"seed_bits"`  // the seeds are 0 to 2^SeedBits - 1
+	WidthBits  int    `json:"width_bits"` // every output is below 2^WidthBits
+	Definition string `json:"definition"` // plain text with all constants
+	Source     string `json:"source"`     // the implementation that it equals bit for bit
+}
+
+// Space is the generator's whole seed space.
+func (g Generator) Space() Range { return Range{0, maxOfBits(g.SeedBits)} }
+
+// Generators lists every generator, sorted by name.
+func Generators() []Generator {
+	list := make([]Generator, len(registry))
+	for i, d := range registry {
+		list[i] = d.Generator
+	}
+	return list
+}
+
+// Lookup finds a generator by its exact name. An unknown name gives an
+// [*UnknownGeneratorError] that knows the nearest names.
+func Lookup(name string) (Generator, error) {
+	d, err := lookup(name)
+	if err != nil {
+		return Generator{}, err
+	}
+	return d.Generator, nil
+}
+
+// A definition is a registered generator: what a person reads, and the Go
+// reference that every device is held against.
+type definition struct {
+	Generator
+
+	// least and most bound the outputs; a zero most stands for 2^WidthBits - 1.
+	least, most uint64
+
+	// leadSkip is the original system's rule: the skip also applies before the
+	// first draw. reversed says that the name itself reverses the draw list.
+	leadSkip, reversed bool
+
+	// jumps says that skipping any distance takes constant time.
+	jumps bool
+
+	// setupSteps is what seeding costs, in generator advances.
+	setupSteps uint64
+
+	// open makes a stream; it has no output before its first seed call.
+	open func() stream
+}
+
+// outputs is the range of values that an output can have.
+func (d *definition) outputs() Range {
+	if d.most == 0 {
+		return Range{d.least, maxOfBits(d.WidthBits)}
+	}
+	return Range{d.least, d.most}
+}
+
+// A stream is the output sequence of one seed at a time.
+type stream interface {
+	seed(seed uint64)  // go to output number 0 of this seed
+	skip(n uint64)     // discard the next n outputs
+	fill(dst []uint64) // write the next len(dst) outputs
+}
+
+// A headStream can produce the outputs of neighbouring seeds faster together
+// than one after the other.
+type headStream interface {
+	stream
+	// heads writes the outputs from number `from` on, n of them, of the seeds
+	// first, first+1, ... into dst, which holds one row of n for each seed. The
+	// stream's own position is undefined afterwards.
+	heads(first, from uint64, n int, dst []uint64)
+}
+
+// skipPiece is the most outputs that one call to skip discards, so that a
+// search notices within a millisecond that it has been cancelled.
+const skipPiece = 1 << 17
+
+// registry holds every definition, sorted by name. A new generator is a new
+// file with a definition, and one line here.
+var registry = sorted(slices.Concat(
+	[]*definition{
+		&glibcRand,
+		&javaRandomNext32,
+		&javaRandomNextInt1000,
+		&minstdRand,
+		&msvcRand,
+		&mt19937,
+		&pcg32,
+		&phpMtRand,
+		&phpMtRand0to999,
+		&splitmix64,
+		&xorshift32,
+	},
+	compatibles,
+))
+
+func sorted(defs []*definition) []*definition {
+	slices.SortFunc(defs, byName)
+	return defs
+}
+
+func byName(a, b *definition) int { return cmp.Compare(a.Name, b.Name) }
+
+func lookup(name string) (*definition, error) {
+	i, ok := slices.BinarySearchFunc(registry, name, func(d *definition, name string) int {
+		return cmp.Compare(d.Name, name)
+	})
+	if !ok {
+		return nil, &UnknownGeneratorError{Name: name, Near: nearest(name)}
+	}
+	return registry[i], nil
+}
+
+// An UnknownGeneratorError says that no generator has the name, and which
+// names are nearest to it.
+type UnknownGeneratorError struct {
+	Name string
+	Near []string
+}
+
+func (e *UnknownGeneratorError) Error() string {
+	return fmt.Sprintf("kernels: no generator is called %q", clip(e.Name))
+}
+
+// Remedy names the nearest generators.
+func (e *UnknownGeneratorError) Remedy() string {
+	if len(e.Near) == 0 {
+		return "list them with: seedmesh generators"
+	}
+	return fmt.Sprintf("did you mean %s? list them with: seedmesh generators", strings.Join(e.Near, " or "))
+}
+
+// maxNear is how many names an [UnknownGeneratorError] offers.
+const maxNear = 3
+
+// nearest gives the names that a typing error or a missing part away from name.
+func nearest(name string) []string {
+	name = strings.ToLower(clip(name))
+	type candidate struct {
+		name string
+		cost int
+	}
+	var found []candidate
+	for _, d := range registry {
+		short := strings.TrimPrefix(d.Name, "compat:")
+		cost := min(editDistance(name, d.Name), editDistance(strings.ReplaceAll(name, "-", "_"), short))
+		if name != "" && (strings.Contains(d.Name, name) || strings.Contains(name, short)) {
+			cost = min(cost, 2)
+		}
+		if cost <= max(2, len(name)/3) {
+			found = append(found, candidate{d.Name, cost})
+		}
+	}
+	slices.SortStableFunc(found, func(a, b candidate) int { return cmp.Compare(a.cost, b.cost) })
+	var names []string
+	for _, c := range found[:min(maxNear, len(found))] {
+		names = append(names, c.name)
+	}
+	return names
+}
+
+// editDistance is the number of bytes to insert, delete or replace.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// clip shortens what a person typed so that a message stays one line.
+func clip(s string) string {
+	const most = 60 // bytes
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "..."
+}
+
+// maxOfBits is 2^bits - 1, for 1 to 64 bits.
+func maxOfBits(bits int) uint64 { return (1<<64 - 1) >> (64 - bits) }

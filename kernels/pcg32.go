@@ -1,0 +1,39 @@
+package kernels
+
+import "math/bits"
+
+var pcg32 = definition{
+	Generator: Generator{
+		Name:      "pcg32",
+		Met:       "pcg-cpp pcg32, and the minimal C library with its default stream",
+		SeedBits:  64,
+		WidthBits: 32,
+		Definition: "inc=1442695040888963407; x=(seed+inc)*6364136223846793005+inc. Each output: old=x; " +
+			"x=x*6364136223846793005+inc; w=low 32 bits of ((old>>18)^old)>>27; output w rotated right by old>>59 (32 bit).",
+		Source: "pcg-cpp 0.98.1 pcg32(seed)",
+	},
+	jumps:      true,
+	setupSteps: 1,
+	open:       func() stream { return new(pcg32Stream) },
+}
+
+var pcg32Step = affine{6364136223846793005, 1442695040888963407}
+
+type pcg32Stream struct {
+	x    uint64
+	leap leap
+}
+
+func (g *pcg32Stream) seed(seed uint64) { g.x = pcg32Step.of(seed + pcg32Step.add) }
+
+func (g *pcg32Stream) skip(n uint64) { g.x = g.leap.by(pcg32Step, n).of(g.x) }
+
+func (g *pcg32Stream) fill(dst []uint64) {
+	x := g.x
+	for i := range dst {
+		w := uint32((x>>18 ^ x) >> 27)
+		dst[i] = uint64(bits.RotateLeft32(w, -int(x>>59)))
+		x = x*6364136223846793005 + 1442695040888963407
+	}
+	g.x = x
+}

@@ -1,0 +1,128 @@
+package kernels
+
+const phpSeeding = "mt_srand(seed): the mt19937 state of this seed, w its 32-bit outputs. "
+
+var phpMtRand = definition{
+	Generator: Generator{
+		Name:       "php_mt_rand",
+		Met:        "PHP 7.1 and later: mt_srand($seed); mt_rand()",
+		SeedBits:   32,
+		WidthBits:  31,
+		Definition: phpSeeding + "mt_rand() = w>>1.",
+		Source:     "PHP 8.2.36 mt_srand(seed); mt_rand()",
+	},
+	setupSteps: mtShift,
+	open:       func() stream { return new(phpMtStream) },
+}
+
+var phpMtRand0to999 = definition{
+	Generator: Generator{
+		Name:      "php_mt_rand_0_999",
+		Met:       "PHP 7.1 and later: mt_srand($seed); mt_rand(0, 999)",
+		SeedBits:  32,
+		WidthBits: 10,
+		Definition: phpSeeding + "mt_rand(0,999) takes the next w, and again while w > 4294966999; output w mod 1000. " +
+			"An output is one call, which may use more than one w.",
+		Source: "PHP 8.2.36 mt_srand(seed); mt_rand(0,999)",
+	},
+	most:       999,
+	setupSteps: mtShift,
+	open:       func() stream { return new(phpMtRangeStream) },
+}
+
+type phpMtStream struct{ mtStream }
+
+func (g *phpMtStream) fill(dst []uint64) {
+	g.mtStream.fill(dst)
+	halve(dst)
+}
+
+func (g *phpMtStream) heads(first, from uint64, n int, dst []uint64) {
+	g.mtStream.heads(first, from, n, dst)
+	halve(dst)
+}
+
+func halve(dst []uint64) {
+	for i := range dst {
+		dst[i] >>= 1
+	}
+}
+
+// phpLast1000 is the last word that mt_rand(0,999) accepts: 2^32 mod 1000
+// words at the top are drawn again.
+const phpLast1000 = 4294966999
+
+type phpMtRangeStream struct {
+	mtStream
+	words []uint64
+}
+
+func (g *phpMtRangeStream) skip(n uint64) {
+	var scratch [256]uint64
+	for n > 0 {
+		m := min(n, uint64(len(scratch)))
+		g.fill(scratch[:m])
+		n -= m
+	}
+}
+
+// fill takes words until there are enough accepted ones; it asks for as many
+// words as outputs are missing, so it never takes one too many.
+func (g *phpMtRangeStream) fill(dst []uint64) {
+	for len(dst) > 0 {
+		g.mtStream.fill(dst)
+		kept := 0
+		for _, w := range dst {
+			if w <= phpLast1000 {
+				dst[kept] = uint64(uint32(w) % 1000)
+				kept++
+			}
+		}
+		dst = dst[kept:]
+	}
+}
+
+// heads takes output i to be word i, and goes back for the one seed in about
+// 14 million words that had a word refused.
+func (g *phpMtRangeStream) heads(first, from uint64, n int, dst []uint64) {
+	words := int(from) + n
+	if words > mtWords-mtShift {
+		for ; len(dst) >= n; first, dst = first+1, dst[n:] {
+			g.alone(first, from, dst[:n])
+		}
+		return
+	}
+	rows := len(dst) / n
+	g.words = grown(g.words, rows*words)
+	g.mtStream.heads(first, 0, words, g.words)
+	for row := range rows {
+		head := g.words[row*words:][:words]
+		worst := uint64(0)
+		for _, w := range head {
+			worst = max(worst, w)
+		}
+		out := dst[row*n:][:n]
+		if worst > phpLast1000 {
+			g.alone(first+uint64(row), from, out)
+			continue
+		}
+		for i, w := range head[from:] {
+			out[i] = uint64(uint32(w) % 1000)
+		}
+	}
+}
+
+func (g *phpMtRangeStream) alone(seed, from uint64, dst []uint64) {
+	g.seed(seed)
+	g.skip(from)
+	g.fill(dst)
+}
+
+// grown is a slice of n elements with unspecified contents, s when it is large
+// enough.
+func grown(s []uint64, n int) []uint64 {
+	if cap(s) < n {
+		return make([]uint64, n)
+	}
+	return s[:n]
+}

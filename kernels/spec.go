@@ -1,0 +1,308 @@
+package kernels
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+)
+
+// Limits of a search.
+const (
+	MaxDraws      = 4096    // draws, unknown ones included
+	MaxSkip       = 65535   // outputs between two draws; best_skip has 16 bits
+	MaxOffset     = 1 << 24 // outputs before the first draw
+	MaxGenerators = 128     // generators in one spec
+	MaxSpecBytes  = 1 << 18 // bytes of an encoded spec
+)
+
+// Modes and directions of a search.
+const (
+	ModeFixed     = "fixed"          // one skip for the whole window
+	Forward       = "forward"        // the draws in the order of the list
+	ReverseWindow = "reverse-window" // the same arithmetic with the list reversed
+)
+
+// specVersion is the version of the encoding.
+const specVersion = 1
+
+// A Draw is one observed value. A draw that is not Known is a wildcard: it
+// takes its place in the sequence, and is never compared.
+type Draw struct {
+	Value uint64
+	Known bool
+	Whole bool // Value is the generator's whole output, and is observed like one
+}
+
+// Bounds are the numbers from Min to Max, both included.
+type Bounds struct {
+	Min uint32 `json:"min"`
+	Max uint32 `json:"max"`
+}
+
+// Count is how many numbers the bounds include.
+func (b Bounds) Count() uint64 { return uint64(b.Max-b.Min) + 1 }
+
+// A Spec is what a user asked for, apart from the seeds: which generators, seen
+// how, could have made these draws.
+type Spec struct {
+	Generators []string // names as in [Generators]; the order does not matter
+	Draws      []Draw
+	Observe    string // "mod:M" or "raw"
+	Skip       Bounds // outputs discarded between two draws
+	Offset     Bounds // outputs discarded before the first draw
+	MinMatches uint32 // known draws that must match; see [Need]
+	Mode       string // [ModeFixed]; empty means that
+	Direction  string // [Forward] or [ReverseWindow]; empty means forward
+	KeepAll    bool   // allows MinMatches 0, which keeps every seed
+}
+
+// Need is the number of matches that a threshold, from 0 to 1, asks for.
+func Need(threshold float64, known int) uint32 {
+	return uint32(max(0, math.Ceil(threshold*float64(known)-1e-6)))
+}
+
+// A SpecError says what a spec asks that cannot be done.
+type SpecError struct {
+	What string // in the user's words, with the value and the limit
+	Do   string // what to change
+}
+
+func (e *SpecError) Error() string { return "kernels: " + e.What }
+
+// Remedy says what to change.
+func (e *SpecError) Remedy() string { return e.Do }
+
+// Known is how many draws are compared.
+func (s *Spec) Known() int {
+	n := 0
+	for _, d := range s.Draws {
+		if d.Known {
+			n++
+		}
+	}
+	return n
+}
+
+// Validate reports the first thing that is wrong with the spec, as a
+// [*SpecError] or an [*UnknownGeneratorError].
+func (s *Spec) Validate() error {
+	for _, check := range []func() error{s.checkGenerators, s.checkDraws, s.checkBounds, s.checkNeed} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Spec) checkGenerators() error {
+	if n := len(s.Generators); n == 0 || n > MaxGenerators {
+		return &SpecError{
+			fmt.Sprintf("%d generators were named, and a search has 1 to %d", n, MaxGenerators),
+			"name the generators with --generator; list them with: seedmesh generators",
+		}
+	}
+	if s.Mode != "" && s.Mode != ModeFixed {
+		return &SpecError{fmt.Sprintf("the mode %q is unknown", clip(s.Mode)), "use --mode fixed"}
+	}
+	if s.Direction != "" && s.Direction != Forward && s.Direction != ReverseWindow {
+		return &SpecError{
+			fmt.Sprintf("the direction %q is unknown", clip(s.Direction)),
+			"use --direction forward or --direction reverse-window",
+		}
+	}
+	for _, name := range s.Generators {
+		d, err := lookup(name)
+		if err != nil {
+			return err
+		}
+		if d.reversed && s.Direction == ReverseWindow {
+			return &SpecError{
+				fmt.Sprintf("%s reverses the draws already, and the direction %s would turn them back", name, ReverseWindow),
+				"leave out --direction, or use the name without _reverse",
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Spec) checkDraws() error {
+	observe, err := parseObserve(s.Observe)
+	if err != nil {
+		return err
+	}
+	if n := len(s.Draws); n > MaxDraws {
+		return &SpecError{
+			fmt.Sprintf("%d draws were given, and a search takes at most %d", n, MaxDraws),
+			fmt.Sprintf("use a window: --window %d", MaxDraws),
+		}
+	}
+	if s.Known() == 0 {
+		return &SpecError{"no known draw was given, so there is nothing to compare", "give at least one draw that is a number"}
+	}
+	for i, d := range s.Draws {
+		if d.Known && !d.Whole && observe.modulus != 0 && d.Value >= observe.modulus {
+			return &SpecError{
+				fmt.Sprintf("draw number %d is %d, and the observation %s gives values below %d", i+1, d.Value, observe, observe.modulus),
+				"correct the draw, or say with --observe how the outputs were mapped (raw for whole outputs)",
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Spec) checkBounds() error {
+	for _, b := range []struct {
+		name string
+		Bounds
+		limit uint32
+	}{{"skip", s.Skip, MaxSkip}, {"offset", s.Offset, MaxOffset}} {
+		if b.Min > b.Max {
+			return &SpecError{
+				fmt.Sprintf("the %s range starts at %d, after its end %d", b.name, b.Min, b.Max),
+				fmt.Sprintf("write the smaller number first: --%s %d:%d", b.name, b.Max, b.Min),
+			}
+		}
+		if b.Max > b.limit {
+			return &SpecError{
+				fmt.Sprintf("the %s range ends at %d, and the limit is %d", b.name, b.Max, b.limit),
+				fmt.Sprintf("use --%s %d:%d or less", b.name, min(b.Min, b.limit), b.limit),
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Spec) checkNeed() error {
+	known := s.Known()
+	if int64(s.MinMatches) > int64(known) {
+		return &SpecError{
+			fmt.Sprintf("%d matches are needed, and only %d draws are known", s.MinMatches, known),
+			fmt.Sprintf("use --min-matches %d or less", known),
+		}
+	}
+	if s.MinMatches == 0 && !s.KeepAll {
+		return &SpecError{
+			"a need of 0 matches keeps every seed",
+			"raise --threshold or --min-matches, or ask for every seed explicitly with --keep-all",
+		}
+	}
+	return nil
+}
+
+// wireSpec is the encoding of a [Spec]. Its field order is the canonical one.
+type wireSpec struct {
+	Version    int      `json:"version"`
+	Generators []string `json:"generators"`
+	Draws      []string `json:"draws"` // "71"; "*" unknown; "=3456789012" a whole output
+	Observe    string   `json:"observe"`
+	Skip       Bounds   `json:"skip"`
+	Offset     Bounds   `json:"offset"`
+	MinMatches uint32   `json:"min_matches"`
+	Mode       string   `json:"mode"`
+	Direction  string   `json:"direction"`
+	KeepAll    bool     `json:"keep_all"`
+}
+
+// Encode is the canonical JSON of the spec: equal questions give equal bytes.
+// Generators are sorted and named once, and defaults are written out.
+func (s *Spec) Encode() []byte {
+	w := wireSpec{
+		Version:    specVersion,
+		Generators: slices.Compact(slices.Sorted(slices.Values(s.Generators))),
+		Draws:      make([]string, len(s.Draws)),
+		Observe:    s.Observe,
+		Skip:       s.Skip,
+		Offset:     s.Offset,
+		MinMatches: s.MinMatches,
+		Mode:       or(s.Mode, ModeFixed),
+		Direction:  or(s.Direction, Forward),
+		KeepAll:    s.KeepAll,
+	}
+	if observe, err := parseObserve(s.Observe); err == nil {
+		w.Observe = observe.String()
+	}
+	for i, d := range s.Draws {
+		w.Draws[i] = d.String()
+	}
+	b, err := json.Marshal(w)
+	if err != nil {
+		panic(err) // no field of wireSpec can fail
+	}
+	return b
+}
+
+// DecodeSpec reads what [Spec.Encode] wrote, and nothing else: a field it does
+// not know, another version, more than [MaxSpecBytes] or an invalid spec is an
+// error.
+func DecodeSpec(b []byte) (*Spec, error) {
+	if len(b) > MaxSpecBytes {
+		return nil, fmt.Errorf("kernels: a spec of %d bytes is above the limit of %d", len(b), MaxSpecBytes)
+	}
+	var w wireSpec
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&w); err != nil {
+		return nil, fmt.Errorf("kernels: decode spec: %w", err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("kernels: decode spec: more than one value")
+	}
+	if w.Version != specVersion {
+		return nil, &SpecError{
+			fmt.Sprintf("the spec has version %d, and this program reads version %d", w.Version, specVersion),
+			"use the same version of seedmesh on every machine",
+		}
+	}
+	s := &Spec{
+		Generators: w.Generators, Observe: w.Observe, Skip: w.Skip, Offset: w.Offset,
+		MinMatches: w.MinMatches, Mode: w.Mode, Direction: w.Direction, KeepAll: w.KeepAll,
+		Draws: make([]Draw, len(w.Draws)),
+	}
+	for i, text := range w.Draws {
+		var err error
+		if s.Draws[i], err = parseWireDraw(text); err != nil {
+			return nil, fmt.Errorf("kernels: decode spec: draw number %d: %w", i+1, err)
+		}
+	}
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// String is the value in decimal, "*" when it is unknown, and with "=" in front
+// when it is a whole output.
+func (d Draw) String() string {
+	switch {
+	case !d.Known:
+		return "*"
+	case d.Whole:
+		return "=" + strconv.FormatUint(d.Value, 10)
+	}
+	return strconv.FormatUint(d.Value, 10)
+}
+
+func parseWireDraw(text string) (Draw, error) {
+	if text == "*" {
+		return Draw{}, nil
+	}
+	d := Draw{Known: true}
+	if d.Whole = text != "" && text[0] == '='; d.Whole {
+		text = text[1:]
+	}
+	var err error
+	d.Value, err = strconv.ParseUint(text, 10, 64)
+	return d, err
+}
+
+func or(s, fallback string) string {
+	if s == "" {
+		return fallback
+	}
+	return s
+}

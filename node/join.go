@@ -1,0 +1,266 @@
+package node
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"seedmesh/jobs"
+	"seedmesh/transport"
+)
+
+// Setup is what a new node is told.
+type Setup struct {
+	Dir     string
+	Name    string // default: the host's name
+	Listen  string // HOST:PORT
+	Cluster string // of Init; default: seedmesh
+}
+
+func (s *Setup) fill() error {
+	if s.Name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return err
+		}
+		s.Name = host
+	}
+	if s.Cluster == "" {
+		s.Cluster = "seedmesh"
+	}
+	if err := checkName("node", s.Name); err != nil {
+		return err
+	}
+	if err := checkName("cluster", s.Cluster); err != nil {
+		return err
+	}
+	host, port, err := net.SplitHostPort(s.Listen)
+	if err != nil || host == "" || port == "" || port == "0" {
+		return fmt.Errorf("--listen %q is not HOST:PORT with an address that the other machines can reach, such as 10.0.0.5:7946", s.Listen)
+	}
+	return nil
+}
+
+const maxNameBytes = 63
+
+func checkName(what, name string) error {
+	ok := name != "" && len(name) <= maxNameBytes
+	for _, r := range name {
+		ok = ok && (r == '-' || r == '_' || r == '.' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z')
+	}
+	if !ok {
+		return fmt.Errorf("the %s name %q must be 1 to %d letters, digits, '-', '_' or '.'", what, name, maxNameBytes)
+	}
+	return nil
+}
+
+// InitResult is what Init made.
+type InitResult struct {
+	Cluster string
+	Node    string // name
+	Join    string // TOKEN@HOST:PORT
+}
+
+// genesis is the beginning of a log: the first member and its join token, put
+// in when the first node starts.
+type genesis struct {
+	TokenHash jobs.Digest
+	ExpiresMS int64
+	Uses      uint32
+}
+
+// The token that init prints.
+const (
+	initTokenLife = time.Hour
+	initTokenUses = 4
+)
+
+// certificateLife is how long a node's certificate is valid.
+const certificateLife = 10 * 365 * 24 * time.Hour
+
+// Init makes a new cluster whose first node lives in a data directory, and a
+// token with which others join.
+func Init(s Setup) (InitResult, error) {
+	if err := s.fill(); err != nil {
+		return InitResult{}, err
+	}
+	d, err := newDataDir(s.Dir)
+	if err != nil {
+		return InitResult{}, err
+	}
+	defer d.close()
+	ca, err := transport.NewAuthority(s.Cluster)
+	if err != nil {
+		return InitResult{}, err
+	}
+	id := newNodeID()
+	key, err := transport.NewKey()
+	if err != nil {
+		return InitResult{}, err
+	}
+	csr, err := transport.CertificateRequest(key, id.String())
+	if err != nil {
+		return InitResult{}, err
+	}
+	cert, err := ca.Sign(csr, id.String(), jobs.Voter.String(), certificateLife)
+	if err != nil {
+		return InitResult{}, err
+	}
+	token := newToken(ca.Digest())
+	first := genesis{token.hash(), time.Now().Add(initTokenLife).UnixMilli(), initTokenUses}
+	files := map[string][]byte{nodeCertFile: cert, nodeKeyFile: key, caCertFile: ca.CertPEM(), caKeyFile: ca.KeyPEM()}
+	who := identity{s.Cluster, id.String(), s.Name, jobs.Voter.String(), s.Listen, randomBytes(32), randomBytes(32)}
+	if err := errors.Join(d.writeJSON(genesisFile, first), d.fill(files, who)); err != nil {
+		return InitResult{}, err
+	}
+	return InitResult{s.Cluster, s.Name, token.String() + "@" + s.Listen}, nil
+}
+
+// fill writes a new node's files, the identity last: it makes the directory valid.
+func (d *dataDir) fill(files map[string][]byte, who identity) error {
+	for name, b := range files {
+		if err := d.write(name, b); err != nil {
+			return err
+		}
+	}
+	return d.writeJSON(identityFile, who)
+}
+
+// A joinToken pins the CA and carries a secret: mesh1-CADIGEST-SECRET, both in
+// lower-case base32, so that a leaked one can be searched for.
+type joinToken struct {
+	ca     [32]byte
+	secret [32]byte
+}
+
+const tokenPrefix = "mesh1"
+
+var tokenEncoding = base32.StdEncoding.WithPadding(base32.NoPadding)
+
+func newToken(ca [32]byte) joinToken {
+	t := joinToken{ca: ca}
+	copy(t.secret[:], randomBytes(len(t.secret)))
+	return t
+}
+
+func (t joinToken) hash() jobs.Digest { return sha256.Sum256(t.secret[:]) }
+
+func (t joinToken) String() string {
+	return tokenPrefix + "-" + strings.ToLower(tokenEncoding.EncodeToString(t.ca[:])+"-"+tokenEncoding.EncodeToString(t.secret[:]))
+}
+
+// maxTokenBytes bounds a token's text.
+const maxTokenBytes = 256
+
+func parseToken(s string) (joinToken, error) {
+	var t joinToken
+	bad := errors.New("the join token is damaged: it looks like mesh1-XXXX-XXXX@HOST:PORT, copy the whole line that init or token create printed")
+	parts := strings.Split(strings.ToUpper(s), "-")
+	if len(s) > maxTokenBytes || len(parts) != 3 || parts[0] != strings.ToUpper(tokenPrefix) {
+		return t, bad
+	}
+	for i, into := range [][]byte{t.ca[:], t.secret[:]} {
+		b, err := tokenEncoding.DecodeString(parts[i+1])
+		if err != nil || len(b) != len(into) {
+			return t, bad
+		}
+		copy(into, b)
+	}
+	return t, nil
+}
+
+// joinRequest is what a joiner sends, once it has seen that the other side is
+// the cluster of its token.
+type joinRequest struct {
+	Secret []byte
+	Node   string
+	Name   string
+	Addr   string
+	CSR    []byte
+}
+
+// joinReply makes the joiner a member.
+type joinReply struct {
+	Error   string `json:",omitempty"`
+	Code    jobs.Code
+	Cluster string
+	Role    string
+	Cert    []byte
+	CA      []byte
+	Gossip  []byte
+	Book    []address
+}
+
+// joinTimeout bounds the whole exchange.
+const joinTimeout = 15 * time.Second
+
+// Join makes a data directory that belongs to a member of an existing cluster.
+// tokenAtAddr is TOKEN@HOST:PORT. The node counts as a member at once and takes
+// part when it is first started.
+func Join(ctx context.Context, s Setup, tokenAtAddr string) error {
+	if err := s.fill(); err != nil {
+		return err
+	}
+	text, addr, found := strings.Cut(tokenAtAddr, "@")
+	if !found {
+		return errors.New("the join argument is TOKEN@HOST:PORT, as init or token create printed it")
+	}
+	token, err := parseToken(text)
+	if err != nil {
+		return err
+	}
+	d, err := newDataDir(s.Dir)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	key, err := transport.NewKey()
+	if err != nil {
+		return err
+	}
+	id := newNodeID()
+	csr, err := transport.CertificateRequest(key, id.String())
+	if err != nil {
+		return err
+	}
+	reply, err := requestJoin(ctx, token, addr, joinRequest{token.secret[:], id.String(), s.Name, s.Listen, csr})
+	if err != nil {
+		return err
+	}
+	files := map[string][]byte{nodeCertFile: reply.Cert, nodeKeyFile: key, caCertFile: reply.CA}
+	who := identity{reply.Cluster, id.String(), s.Name, reply.Role, s.Listen, reply.Gossip, randomBytes(32)}
+	return errors.Join(d.writeJSON(addressFile, reply.Book), d.fill(files, who))
+}
+
+func requestJoin(ctx context.Context, token joinToken, addr string, request joinRequest) (joinReply, error) {
+	var reply joinReply
+	b, err := json.Marshal(request)
+	if err != nil {
+		return reply, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	conn, err := net.ListenPacket("udp", ":0")
+	if err != nil {
+		return reply, err
+	}
+	defer conn.Close()
+	answer, err := transport.Join(ctx, conn, addr, token.ca, b)
+	if err != nil {
+		return reply, fmt.Errorf("joining at %s failed: %w", addr, err)
+	}
+	if err := json.Unmarshal(answer, &reply); err != nil {
+		return reply, fmt.Errorf("joining at %s failed: the answer is damaged: %w", addr, err)
+	}
+	if reply.Error != "" {
+		return reply, &jobs.Refusal{Code: reply.Code, Text: reply.Error}
+	}
+	return reply, nil
+}

@@ -1,0 +1,321 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"seedmesh/jobs"
+	"seedmesh/kernels"
+	"seedmesh/node/api"
+	v1 "seedmesh/node/api/meshv1"
+	"seedmesh/node/blob"
+)
+
+// resultsChunk is about how many bytes of results travel in one message.
+const resultsChunk = 64 << 10
+
+// jobCopy is what reading a job's results needs, taken at one moment.
+type jobCopy struct {
+	*v1.JobInfo
+	spec   []byte
+	ended  bool
+	stages []stageCopy
+	cover  jobs.Coverage
+}
+
+type stageCopy struct {
+	label  string
+	pieces []jobs.Piece
+}
+
+func (s *service) copyJob(selector string) (c jobCopy, err error) {
+	c.JobInfo, _, err = s.jobInfo(selector)
+	if err != nil {
+		return c, err
+	}
+	s.n.log.View(func(st *jobs.State) {
+		var j *jobs.Job
+		if j, err = findJob(st, c.Id); err != nil {
+			return
+		}
+		c.spec, c.ended, c.cover = bytes.Clone(j.Spec), j.State.Terminal(), j.Coverage()
+		for _, stage := range j.Stages {
+			c.stages = append(c.stages, stageCopy{stage.Label, stage.Pieces()})
+		}
+	})
+	return c, err
+}
+
+// Results streams a job's survivors in the order of its ranges. Memory does not
+// grow with them: piece by piece is fetched, verified and sent.
+func (s *service) Results(ctx context.Context, r *connect.Request[v1.ResultsRequest], out *connect.ServerStream[v1.ResultsChunk]) error {
+	c, err := s.copyJob(r.Msg.Job)
+	if err != nil {
+		return apiError(err)
+	}
+	if !c.ended && !r.Msg.Partial {
+		return apiError(&api.Error{
+			Code: connect.CodeFailedPrecondition, What: fmt.Sprintf("job %s is %s", c.Id, c.State),
+			Remedy: "wait with: seedmesh job wait " + c.Id + ", or ask for what is there with --partial",
+		})
+	}
+	spec, err := kernels.DecodeSpec(c.spec)
+	if err != nil {
+		return apiError(err)
+	}
+	buf := make([]byte, 0, resultsChunk+4096)
+	for _, stage := range c.stages {
+		search, err := spec.Compile(stage.label)
+		if err != nil {
+			return apiError(err)
+		}
+		for _, p := range stage.pieces {
+			if p.Survivors == 0 {
+				continue
+			}
+			if buf, err = s.sendPiece(ctx, search, p, buf, out); err != nil {
+				return apiError(err)
+			}
+		}
+	}
+	if len(buf) == 0 {
+		return nil
+	}
+	return out.Send(&v1.ResultsChunk{Data: buf})
+}
+
+func (s *service) sendPiece(ctx context.Context, search *kernels.Search, p jobs.Piece, buf []byte, out *connect.ServerStream[v1.ResultsChunk]) ([]byte, error) {
+	if err := s.n.fetch(ctx, p.Blob, p.Holders); err != nil {
+		return buf, &api.Error{
+			Code: connect.CodeUnavailable, What: fmt.Sprintf("the survivors of seeds %s cannot be read: %v", p.Range, err),
+			Remedy: "start one of the nodes that hold them and try again: seedmesh nodes",
+		}
+	}
+	reader, err := s.n.store.Survivors(p.Blob)
+	if err != nil {
+		return buf, err
+	}
+	defer reader.Close()
+	for v, err := range reader.All() {
+		if err != nil {
+			return buf, err
+		}
+		if buf = search.AppendJSON(buf, v); len(buf) >= resultsChunk {
+			if err := out.Send(&v1.ResultsChunk{Data: buf}); err != nil {
+				return buf, err
+			}
+			buf = make([]byte, 0, resultsChunk+4096)
+		}
+	}
+	return buf, nil
+}
+
+// Ledger accounts for every seed of a job: the ranges against each other, the
+// executors' sums against their closed form, and, to verify, every copy of every
+// piece against its digest, count, order and range.
+func (s *service) Ledger(ctx context.Context, r *connect.Request[v1.LedgerRequest]) (*connect.Response[v1.LedgerReply], error) {
+	c, err := s.copyJob(r.Msg.Job)
+	if err != nil {
+		return nil, apiError(err)
+	}
+	reply := &v1.LedgerReply{
+		Job: c.Id, Gaps: []string{}, Overlaps: []string{}, Problems: []string{}, Seeds: c.cover.Seeds.String(),
+		Sum: fmt.Sprint(c.cover.Account.Sum), SumSq: fmt.Sprint(c.cover.Account.SumSq), Pieces: c.Pieces,
+		Reclaimed: c.Reclaimed, UnderReplicated: c.UnderReplicated,
+	}
+	for _, g := range c.cover.Gaps {
+		reply.Gaps = append(reply.Gaps, g.String())
+	}
+	for _, o := range c.cover.Overlaps {
+		reply.Overlaps = append(reply.Overlaps, o.String())
+	}
+	s.n.log.View(func(st *jobs.State) { reply.Digest = st.Digest().String() })
+	whole := len(reply.Gaps) == 0 && len(reply.Overlaps) == 0
+	if whole && c.cover.Account != c.cover.Expected {
+		reply.Problems = append(reply.Problems, fmt.Sprintf("the executors' sums are %v, the ranges give %v", c.cover.Account, c.cover.Expected))
+	}
+	if r.Msg.Verify {
+		s.verify(ctx, c, reply)
+	}
+	reply.Complete = whole && len(reply.Problems) == 0 && c.Lost == 0
+	return connect.NewResponse(reply), nil
+}
+
+// verify reads every piece from every holder.
+func (s *service) verify(ctx context.Context, c jobCopy, reply *v1.LedgerReply) {
+	for i, stage := range c.stages {
+		for _, p := range stage.pieces {
+			if p.Survivors == 0 {
+				continue
+			}
+			for _, h := range p.Holders {
+				err := s.readCopy(ctx, h, uint32(i), p)
+				var away *awayError
+				switch {
+				case errors.As(err, &away):
+					reply.Unreachable++
+				case err != nil:
+					reply.Problems = append(reply.Problems, fmt.Sprintf("seeds %s on node %s: %v", p.Range, s.n.nameOf(h), err))
+				default:
+					reply.Verified++
+				}
+			}
+			if len(p.Holders) == 0 {
+				reply.Problems = append(reply.Problems, fmt.Sprintf("seeds %s: no node holds their survivors any more", p.Range))
+			}
+		}
+	}
+}
+
+// awayError says that a holder did not answer, which says nothing of its copy.
+type awayError struct{ err error }
+
+func (e *awayError) Error() string { return "the node does not answer: " + e.err.Error() }
+func (e *awayError) Unwrap() error { return e.err }
+
+// readCopy reads one holder's copy of a piece and holds it against the ledger.
+func (s *service) readCopy(ctx context.Context, holder jobs.NodeID, stage uint32, p jobs.Piece) error {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	read := func(r *blob.Reader) error {
+		defer r.Close()
+		h := r.Header
+		if h.Stage != stage || jobs.Range(h.Range) != p.Range || h.Count != p.Survivors {
+			return fmt.Errorf("the copy is of stage %d, seeds %s, %d survivors", h.Stage, h.Range, h.Count)
+		}
+		for _, err := range r.All() {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if holder == s.n.id {
+		r, err := s.n.store.Survivors(p.Blob)
+		if err != nil {
+			return err
+		}
+		return read(r)
+	}
+	conn, err := s.n.dial(ctx, kindBlob, holder.String())
+	if err != nil {
+		return &awayError{err}
+	}
+	defer conn.Close()
+	err = blob.Get(ctx, conn, p.Blob, func(bytes io.Reader, _ int64) error {
+		r, err := blob.NewReader(bytes, p.Blob)
+		if err != nil {
+			return err
+		}
+		return read(r)
+	})
+	if isTimeout(err) {
+		return &awayError{err}
+	}
+	return err
+}
+
+func (n *Node) nameOf(id jobs.NodeID) string {
+	name := id.String()
+	n.log.View(func(s *jobs.State) {
+		if m := s.Node(id); m != nil {
+			name = m.Name
+		}
+	})
+	return name
+}
+
+// Limits of a token that a user asks for.
+const (
+	defaultTokenLife = time.Hour
+	maxTokenLife     = 30 * 24 * time.Hour
+)
+
+// CreateToken makes a token with which others join.
+func (s *service) CreateToken(ctx context.Context, r *connect.Request[v1.CreateTokenRequest]) (*connect.Response[v1.CreateTokenReply], error) {
+	role, err := jobs.ParseRole(r.Msg.Role)
+	if err != nil {
+		return nil, apiError(invalid("%q is not a role: voter, worker or client", r.Msg.Role))
+	}
+	life := time.Duration(r.Msg.TtlSeconds) * time.Second
+	if life == 0 {
+		life = defaultTokenLife
+	}
+	if life > maxTokenLife || life < 0 {
+		return nil, apiError(invalid("a token lives for at most %v", maxTokenLife))
+	}
+	uses := max(r.Msg.Uses, 1)
+	token := newToken(s.n.ep.Identity().CADigest())
+	expires := time.Now().Add(life)
+	mint := &jobs.Mint{Token: jobs.Token{Hash: token.hash(), Role: role, ExpiresMS: expires.UnixMilli(), Uses: uses, CreatedFor: "token create"}}
+	if _, err := s.write(ctx, jobs.Request{ID: [16]byte(randomBytes(16)), Command: mint}); err != nil {
+		return nil, apiError(err)
+	}
+	return connect.NewResponse(&v1.CreateTokenReply{
+		Token: token.String(), Join: token.String() + "@" + s.n.advertise, Role: role.String(),
+		Expires: expires.UTC().Format(time.RFC3339), Uses: uses,
+	}), nil
+}
+
+// ListTokens lists the tokens; their secrets are not kept.
+func (s *service) ListTokens(context.Context, *connect.Request[v1.ListTokensRequest]) (*connect.Response[v1.ListTokensReply], error) {
+	reply := &v1.ListTokensReply{}
+	s.n.log.View(func(st *jobs.State) {
+		for _, t := range st.Tokens() {
+			reply.Tokens = append(reply.Tokens, &v1.TokenInfo{
+				Hash: t.Hash.String(), Role: t.Role.String(), Expires: time.UnixMilli(t.ExpiresMS).UTC().Format(time.RFC3339),
+				Uses: t.Uses, Spent: uint32(len(t.Spent)),
+			})
+		}
+	})
+	return connect.NewResponse(reply), nil
+}
+
+// RevokeToken ends a token, named by its hash or the beginning of it.
+func (s *service) RevokeToken(ctx context.Context, r *connect.Request[v1.RevokeTokenRequest]) (*connect.Response[v1.RevokeTokenReply], error) {
+	var found []jobs.Digest
+	s.n.log.View(func(st *jobs.State) {
+		for _, t := range st.Tokens() {
+			if text := t.Hash.String(); len(r.Msg.Hash) >= 4 && len(r.Msg.Hash) <= len(text) && text[:len(r.Msg.Hash)] == r.Msg.Hash {
+				found = append(found, t.Hash)
+			}
+		}
+	})
+	if len(found) != 1 {
+		return nil, apiError(&api.Error{Code: connect.CodeNotFound, What: fmt.Sprintf("%d tokens have a hash that begins with %q", len(found), r.Msg.Hash), Remedy: "seedmesh token ls lists them"})
+	}
+	if _, err := s.write(ctx, jobs.Request{ID: [16]byte(randomBytes(16)), Command: &jobs.Revoke{Hash: found[0]}}); err != nil {
+		return nil, apiError(err)
+	}
+	return connect.NewResponse(&v1.RevokeTokenReply{}), nil
+}
+
+// RemoveNode forgets a member for good. A living node must be stopped first.
+func (s *service) RemoveNode(ctx context.Context, r *connect.Request[v1.RemoveNodeRequest]) (*connect.Response[v1.RemoveNodeReply], error) {
+	var found []jobs.Node
+	s.n.log.View(func(st *jobs.State) {
+		for _, m := range st.Nodes() {
+			if m.Name == r.Msg.Node || m.ID.String() == r.Msg.Node {
+				found = append(found, *m)
+			}
+		}
+	})
+	switch {
+	case len(found) == 0:
+		return nil, apiError(&api.Error{Code: connect.CodeNotFound, What: fmt.Sprintf("there is no node %q", r.Msg.Node), Remedy: "seedmesh nodes lists them"})
+	case slices.ContainsFunc(found, func(m jobs.Node) bool { return m.Alive }):
+		return nil, apiError(&api.Error{Code: connect.CodeFailedPrecondition, What: fmt.Sprintf("node %s is alive", r.Msg.Node), Remedy: "stop it first, then remove it"})
+	}
+	if _, err := s.write(ctx, jobs.Request{ID: [16]byte(randomBytes(16)), Command: &jobs.Forget{Node: found[0].ID}}); err != nil {
+		return nil, apiError(err)
+	}
+	s.n.ep.Forget(found[0].ID.String())
+	return connect.NewResponse(&v1.RemoveNodeReply{Name: found[0].Name}), nil
+}

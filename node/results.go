@@ -1,0 +1,284 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"seedmesh/jobs"
+	"seedmesh/node/blob"
+	"seedmesh/node/slot"
+	"seedmesh/transport"
+)
+
+// discard drops an attempt's survivors.
+func (n *Node) discard(w *blob.Writer) {
+	if err := w.Abort(); err != nil {
+		n.cfg.Logger.Warn("a temporary file stays until the next start", "err", err)
+	}
+}
+
+// deliver commits an attempt's result: on this disk, on a second holder's disk,
+// and only then in the log. It goes on until the ledger has it or does not want
+// it any more.
+func (n *Node) deliver(ctx context.Context, c jobs.Claim, r slot.Result, w *blob.Writer) {
+	err := w.Cut(r.Last)
+	f := &jobs.Finish{
+		Fence: c.Fence, Node: n.id, Incarnation: c.Incarnation, Last: r.Last, Account: jobs.Account(r.Account),
+		Survivors: w.Count(), BusyMS: uint64(max(r.Elapsed.Milliseconds(), 1)),
+	}
+	if f.Survivors == 0 {
+		n.discard(w)
+	} else {
+		info, finishErr := w.Finish(r.Last)
+		if err = errors.Join(err, finishErr); err != nil {
+			n.cfg.Logger.Error("a result could not be stored", "job", c.Job, "err", err)
+			n.propose(ctx, &jobs.Fail{
+				Fence: c.Fence, Node: n.id, Incarnation: c.Incarnation, Charged: c.Range,
+				Class: "storage", Message: bounded(err.Error(), jobs.MaxTextBytes),
+			})
+			return
+		}
+		f.Blob, f.Bytes = info.Digest, uint64(info.Bytes)
+		f.Holders = []jobs.NodeID{n.id}
+		n.pinned.add(f.Blob)
+		defer n.pinned.remove(f.Blob)
+	}
+	for ctx.Err() == nil {
+		if f.Survivors > 0 {
+			f.Holders = n.replicate(ctx, f.Blob, f.Holders)
+		}
+		outcome, err := n.propose(ctx, f)
+		var refusal *jobs.Refusal
+		if err == nil && (!errors.As(outcome.Err(), &refusal) || refusal.Code != jobs.UnderHeld) {
+			if refusal != nil && refusal.Code != jobs.StaleClaim {
+				n.cfg.Logger.Error("a result was refused", "job", c.Job, "fence", c.Fence, "err", refusal)
+			}
+			return
+		}
+		pause(ctx, deliverPause)
+	}
+}
+
+// replicate pushes a blob to living nodes until it has the copies that it needs.
+// One that does not acknowledge in time is replaced by the next.
+func (n *Node) replicate(ctx context.Context, d jobs.Digest, holders []jobs.NodeID) []jobs.NodeID {
+	var need int
+	var others []jobs.NodeID
+	n.log.View(func(s *jobs.State) {
+		need = s.CopiesRequired()
+		for _, m := range s.Nodes() {
+			if m.Alive && !slices.Contains(holders, m.ID) {
+				others = append(others, m.ID)
+			}
+		}
+	})
+	if len(others) > 0 { // spread over the members, the same blob always in the same order
+		turn := int(d[0]) % len(others)
+		others = append(slices.Clone(others[turn:]), others[:turn]...)
+	}
+	for _, to := range others {
+		if len(holders) >= need || ctx.Err() != nil {
+			break
+		}
+		if err := n.push(ctx, to, d); err != nil {
+			n.cfg.Logger.Debug("holder did not acknowledge", "node", to, "err", err)
+			continue
+		}
+		holders = append(slices.Clone(holders), to)
+	}
+	return holders
+}
+
+func (n *Node) push(ctx context.Context, to jobs.NodeID, d jobs.Digest) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(n.cfg.Storage.PushTimeout))
+	defer cancel()
+	conn, err := n.dial(ctx, kindBlob, to.String())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	err = blob.Push(ctx, conn, n.store, d)
+	if isTimeout(err) {
+		n.ep.Forget(to.String())
+	}
+	return err
+}
+
+// fetchTimeout bounds the copying of one blob from one holder.
+const fetchTimeout = 30 * time.Second
+
+// fetch gets a blob into this node's store from any of its holders.
+func (n *Node) fetch(ctx context.Context, d jobs.Digest, holders []jobs.NodeID) error {
+	if has, err := n.store.Has(d); has || err != nil {
+		return err
+	}
+	err := fmt.Errorf("no holder of blob %s is left", d)
+	for _, h := range holders {
+		if h == n.id {
+			continue
+		}
+		if err = n.fetchFrom(ctx, h, d); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func (n *Node) fetchFrom(ctx context.Context, from jobs.NodeID, d jobs.Digest) error {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	conn, err := n.dial(ctx, kindBlob, from.String())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return blob.Fetch(ctx, conn, n.store, d)
+}
+
+// serveBlobs keeps and gives out blobs for other nodes.
+func (n *Node) serveBlobs(ctx context.Context) {
+	n.serve(ctx, kindBlob, func(ctx context.Context, conn *transport.Conn) {
+		if err := blob.Serve(ctx, conn, n.store); err != nil {
+			n.cfg.Logger.Debug("blob request failed", "peer", conn.Peer().ID, "err", err)
+		}
+	})
+}
+
+const (
+	upkeepEvery  = time.Second
+	sweepEvery   = 30 * time.Second
+	repairsAtOne = 16 // pieces copied in one round
+)
+
+// upkeep folds, repairs and sweeps until ctx ends.
+func (n *Node) upkeep(ctx context.Context) {
+	n.reportLost(ctx)
+	swept, orphans := time.Now(), map[jobs.Digest]time.Time{}
+	for pause(ctx, upkeepEvery) {
+		if !n.session.fresh() {
+			continue
+		}
+		n.fold(ctx)
+		n.repair(ctx)
+		if time.Since(swept) > sweepEvery {
+			n.sweep(orphans)
+			swept = time.Now()
+		}
+	}
+}
+
+// fold joins one run of neighbouring pieces, if this node is the one to do it.
+func (n *Node) fold(ctx context.Context) {
+	var task jobs.FoldTask
+	var due bool
+	n.log.View(func(s *jobs.State) { task, due = s.FoldPlan(n.id) })
+	if !due {
+		return
+	}
+	info, err := n.join(ctx, task)
+	if err != nil {
+		n.cfg.Logger.Debug("fold put off", "err", err)
+		return
+	}
+	n.pinned.add(info.Digest)
+	defer n.pinned.remove(info.Digest)
+	f := &jobs.Fold{
+		Job: task.Job, Stage: task.Stage, Range: task.Range, Survivors: task.Survivors,
+		Blob: info.Digest, Bytes: uint64(info.Bytes), Node: n.id,
+	}
+	f.Holders = n.replicate(ctx, f.Blob, []jobs.NodeID{n.id})
+	n.proposeSoon(ctx, f)
+}
+
+// join writes the blobs of a run of pieces as one.
+func (n *Node) join(ctx context.Context, task jobs.FoldTask) (blob.Info, error) {
+	w := n.store.NewWriter(task.Stage, task.Range.First)
+	for _, p := range task.Pieces {
+		if p.Survivors == 0 {
+			continue
+		}
+		if err := n.append(ctx, w, p); err != nil {
+			return blob.Info{}, errors.Join(err, w.Abort())
+		}
+	}
+	return w.Finish(task.Range.Last)
+}
+
+func (n *Node) append(ctx context.Context, w *blob.Writer, p jobs.Piece) error {
+	if err := n.fetch(ctx, p.Blob, p.Holders); err != nil {
+		return err
+	}
+	r, err := n.store.Survivors(p.Blob)
+	if err != nil {
+		return err
+	}
+	return errors.Join(w.AppendBlob(r), r.Close())
+}
+
+// repair fetches copies of pieces whose holders are gone for a while.
+func (n *Node) repair(ctx context.Context) {
+	var plan []jobs.RepairTask
+	now := n.log.LogTime()
+	n.log.View(func(s *jobs.State) { plan = s.RepairPlan(n.id, now, repairsAtOne) })
+	for _, r := range plan {
+		if err := n.fetch(ctx, r.Piece.Blob, r.Piece.Holders); err != nil {
+			n.cfg.Logger.Debug("repair put off", "err", err)
+			continue
+		}
+		n.propose(ctx, &jobs.Hold{Job: r.Job, Stage: r.Stage, First: r.Piece.First, Blob: r.Piece.Blob, Node: n.id})
+	}
+}
+
+// reportLost tells the ledger of blobs that this node should hold and does not.
+func (n *Node) reportLost(ctx context.Context) {
+	var lost []*jobs.Drop
+	n.log.View(func(s *jobs.State) {
+		for _, j := range s.Jobs() {
+			for i, st := range j.Stages {
+				for _, p := range st.Done {
+					if has, err := n.store.Has(p.Blob); slices.Contains(p.Holders, n.id) && !has && err == nil {
+						lost = append(lost, &jobs.Drop{Job: j.ID, Stage: uint32(i), First: p.First, Blob: p.Blob, Node: n.id})
+					}
+				}
+			}
+		}
+	})
+	for _, d := range lost {
+		n.cfg.Logger.Error("a blob is missing on this disk", "job", d.Job, "blob", d.Blob)
+		n.propose(ctx, d)
+	}
+}
+
+// sweep removes blobs that the ledger has not named for a while; orphans
+// remembers since when.
+func (n *Node) sweep(orphans map[jobs.Digest]time.Time) {
+	wanted := map[jobs.Digest]bool{}
+	n.log.View(func(s *jobs.State) {
+		s.Blobs(func(d jobs.Digest, _ []jobs.NodeID) { wanted[d] = true })
+	})
+	for b, err := range n.store.List() {
+		if err != nil {
+			n.cfg.Logger.Error("sweep failed", "err", err)
+			return
+		}
+		if wanted[b.Digest] || n.pinned.has(b.Digest) {
+			delete(orphans, b.Digest)
+			continue
+		}
+		since, known := orphans[b.Digest]
+		if !known {
+			orphans[b.Digest] = time.Now()
+			continue
+		}
+		if time.Since(since) < time.Duration(n.cfg.Storage.KeepOrphans) {
+			continue
+		}
+		delete(orphans, b.Digest)
+		if err := n.store.Delete(b.Digest); err != nil {
+			n.cfg.Logger.Error("sweep failed", "blob", b.Digest, "err", err)
+		}
+	}
+}

@@ -1,0 +1,622 @@
+package node
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"seedmesh/consensus"
+	"seedmesh/jobs"
+	"seedmesh/kernels"
+	"seedmesh/node/api"
+	v1 "seedmesh/node/api/meshv1"
+)
+
+// service is the node's API.
+type service struct{ n *Node }
+
+const (
+	writeTimeout = 10 * time.Second // of a command that a user waits for
+	quietTimeout = 10 * time.Second // for all nodes to heed a cancel or a pause
+	maxWait      = 30 * time.Second // of one waiting call
+	endOfSpace   = 1<<64 - 1
+)
+
+func (n *Node) openAPI() error {
+	h := api.Handler(&service{n})
+	if err := n.ep.ServeHTTP3(h); err != nil {
+		return err
+	}
+	if n.cfg.Seams.NoSocket {
+		return nil
+	}
+	server, err := api.Listen(n.dir.path, h)
+	if err != nil {
+		return err
+	}
+	n.later(server.Close)
+	return nil
+}
+
+// apiError words what went wrong for whoever called.
+func apiError(err error) error {
+	var refusal *jobs.Refusal
+	var stated *api.Error
+	var remedy interface{ Remedy() string }
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &stated):
+		return stated.Connect()
+	case errors.Is(err, consensus.ErrNoLeader), errors.Is(err, consensus.ErrClosed):
+		return (&api.Error{Code: connect.CodeUnavailable, What: "the mesh has no leader with a quorum at the moment", Remedy: "try again: it is safe; seedmesh status shows who is there"}).Connect()
+	case errors.As(err, &refusal):
+		return refusalError(refusal).Connect()
+	case errors.As(err, &remedy):
+		return (&api.Error{Code: connect.CodeInvalidArgument, What: err.Error(), Remedy: remedy.Remedy()}).Connect()
+	}
+	return (&api.Error{Code: connect.CodeInternal, What: err.Error()}).Connect()
+}
+
+func refusalError(r *jobs.Refusal) *api.Error {
+	e := &api.Error{Code: connect.CodeFailedPrecondition, What: r.Text}
+	switch r.Code {
+	case jobs.UnknownJob, jobs.UnknownNode, jobs.UnknownToken:
+		e.Code = connect.CodeNotFound
+	case jobs.KeyConflict:
+		e.Code, e.Remedy = connect.CodeInvalidArgument, "use another --key, or repeat the first request exactly"
+	case jobs.Limit:
+		e.Code = connect.CodeResourceExhausted
+	case jobs.Invalid, jobs.BadRange:
+		e.Code = connect.CodeInvalidArgument
+	case jobs.JobEnded:
+		e.Remedy = "seedmesh job show says how it ended"
+	}
+	return e
+}
+
+func invalid(format string, args ...any) error {
+	return &api.Error{Code: connect.CodeInvalidArgument, What: fmt.Sprintf(format, args...)}
+}
+
+// plannedJob is a checked request.
+type plannedJob struct {
+	spec     *kernels.Spec
+	searches []*kernels.Search
+	stages   []jobs.StageSpec
+	expected float64
+	steps    float64
+	seeds    float64
+}
+
+// planJob checks a request and lays out its stages: one for each generator, in
+// the order of their names.
+func planJob(r *v1.SubmitRequest) (p plannedJob, err error) {
+	if p.spec, err = kernels.DecodeSpec(r.Spec); err != nil {
+		return p, err
+	}
+	if err := p.spec.Validate(); err != nil {
+		return p, err
+	}
+	if r.Last < r.First {
+		return p, invalid("the seed range is empty: its first seed is %d, its last %d", r.First, r.Last)
+	}
+	names := slices.Sorted(slices.Values(p.spec.Generators))
+	for _, name := range slices.Compact(names) {
+		search, err := p.spec.Compile(name)
+		if err != nil {
+			return p, err
+		}
+		seeds := kernels.Range{First: r.First, Last: r.Last}
+		if err := search.CheckSeeds(seeds); err != nil {
+			return p, err
+		}
+		p.searches = append(p.searches, search)
+		p.stages = append(p.stages, jobs.StageSpec{
+			Label: name, Range: jobs.Range(seeds), Grain: max(search.Grain(), 1), Shape: shapeOf(name, p.spec),
+		})
+		p.expected += kernels.Expected(search, seeds.Size())
+		p.steps += seeds.Size() * float64(search.StepsPerSeed())
+		p.seeds += seeds.Size()
+	}
+	return p, nil
+}
+
+// shapeOf names searches that run at equal rates: the generator and a digest of
+// everything else but the values of the draws.
+func shapeOf(generator string, s *kernels.Spec) string {
+	h := sha256.Sum256(fmt.Appendf(nil, "%s %v %v %d %d %s %s", s.Observe, s.Skip, s.Offset, len(s.Draws), s.MinMatches, s.Mode, s.Direction))
+	return generator + "/" + hex.EncodeToString(h[:6])
+}
+
+// Submit adds a seed search.
+func (s *service) Submit(ctx context.Context, r *connect.Request[v1.SubmitRequest]) (*connect.Response[v1.SubmitReply], error) {
+	p, err := planJob(r.Msg)
+	if err != nil {
+		return nil, apiError(err)
+	}
+	m := r.Msg
+	submit := &jobs.Submit{
+		Key: m.Key, RequestDigest: requestDigest(m), Name: m.Name, Kind: jobs.Seeds, Spec: p.spec.Encode(), Stages: p.stages,
+		Priority: m.Priority, ChunkTimeMS: m.ChunkTimeMs, Attempts: m.Attempts, TimeoutMS: m.TimeoutMs, Expected: p.expected,
+		Submitter: m.Submitter,
+	}
+	if submit.Key == "" {
+		submit.Key = hex.EncodeToString(randomBytes(16))
+	}
+	for {
+		submit.ID = jobs.JobID(newJobID())
+		outcome, err := s.write(ctx, jobs.Request{Command: submit})
+		if err == nil {
+			return connect.NewResponse(&v1.SubmitReply{Job: outcome.Job.String()}), nil
+		}
+		if !errors.Is(err, &jobs.Refusal{Code: jobs.IDTaken}) {
+			return nil, apiError(err)
+		}
+	}
+}
+
+func newJobID() (id uint64) {
+	for id == 0 {
+		for _, b := range randomBytes(8) {
+			id = id<<8 | uint64(b)
+		}
+	}
+	return id
+}
+
+// requestDigest identifies what is asked for, so that a key cannot be used twice
+// for different things.
+func requestDigest(m *v1.SubmitRequest) jobs.Digest {
+	h := sha256.New()
+	fmt.Fprintf(h, "%d %x %d %d %q %d %d %d %d", len(m.Spec), m.Spec, m.First, m.Last, m.Name, m.Priority, m.ChunkTimeMs, m.Attempts, m.TimeoutMs)
+	return jobs.Digest(h.Sum(nil))
+}
+
+// write makes a user's command happen; a refusal is an error.
+func (s *service) write(ctx context.Context, r jobs.Request) (jobs.Outcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	outcome, _, err := s.n.log.Propose(ctx, r)
+	if err != nil {
+		return outcome, err
+	}
+	return outcome, outcome.Err()
+}
+
+// Plan says what a submit would do.
+func (s *service) Plan(_ context.Context, r *connect.Request[v1.SubmitRequest]) (*connect.Response[v1.PlanReply], error) {
+	p, err := planJob(r.Msg)
+	if err != nil {
+		return nil, apiError(err)
+	}
+	reply := &v1.PlanReply{
+		Generator: strings.Join(p.spec.Generators, ","), ExpectedByChance: p.expected, Steps: p.steps, EtaSeconds: -1,
+		Method: "brute force: every seed, early stopping", Seeds: totalOf(p.stages).String(), Warning: chanceWarning(p.expected, 0),
+	}
+	chunkTime := time.Duration(max(r.Msg.ChunkTimeMs, 1)) * time.Millisecond
+	if r.Msg.ChunkTimeMs == 0 {
+		chunkTime = jobs.DefaultChunkTimeMS * time.Millisecond
+	}
+	var sum float64
+	known := true
+	s.n.log.View(func(st *jobs.State) {
+		for _, m := range st.Nodes() {
+			if !m.Alive {
+				continue
+			}
+			for i, sl := range m.Slots {
+				rate := rateOf(sl, p.stages[0].Shape)
+				known = known && rate > 0
+				sum += rate
+				reply.Slots = append(reply.Slots, &v1.PlanSlot{Node: m.Name, Slot: uint32(i), Device: sl.Device, Rate: rate, Measured: rate > 0})
+			}
+		}
+	})
+	if sum > 0 {
+		reply.EtaSeconds = p.seeds / sum
+		reply.Chunks = max(p.seeds/sum*float64(len(reply.Slots))/chunkTime.Seconds(), float64(len(p.stages)))
+	}
+	if !known {
+		reply.Method += "; slots that never ran such a search begin with a probe"
+	}
+	return connect.NewResponse(reply), nil
+}
+
+func rateOf(sl *jobs.Slot, shape string) float64 {
+	for _, r := range sl.Rates {
+		if r.Shape == shape {
+			return float64(r.Rate) / 1000 // the ledger counts the units of 1000 seconds
+		}
+	}
+	return 0
+}
+
+func totalOf(stages []jobs.StageSpec) (c jobs.Count) {
+	for _, st := range stages {
+		c = c.Add(st.Range.Size())
+	}
+	return c
+}
+
+func chanceWarning(expected float64, found uint64) string {
+	if !kernels.Indistinguishable(expected, found) {
+		return ""
+	}
+	return fmt.Sprintf("this search cannot tell a true seed from chance: %.3g survivors are expected by chance alone", expected)
+}
+
+// sync makes sure that a linearizable read sees what it must.
+func (s *service) sync(ctx context.Context, linearizable bool) error {
+	if !linearizable {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	_, err := s.n.log.ReadIndex(ctx)
+	return err
+}
+
+// Jobs lists the jobs.
+func (s *service) Jobs(ctx context.Context, r *connect.Request[v1.JobsRequest]) (*connect.Response[v1.JobsReply], error) {
+	if err := s.sync(ctx, r.Msg.Linearizable); err != nil {
+		return nil, apiError(err)
+	}
+	reply := &v1.JobsReply{}
+	working, now := s.n.session.view().Working, s.n.log.LogTime()
+	reply.Index = s.n.log.View(func(st *jobs.State) {
+		for _, j := range st.Jobs() {
+			if r.Msg.All || !j.State.Terminal() || now-j.FinishedAt < recentMS {
+				reply.Jobs = append(reply.Jobs, jobInfo(st, j, working, now))
+			}
+		}
+	})
+	return connect.NewResponse(reply), nil
+}
+
+// recentMS is how long an ended job is listed without -a.
+const recentMS = 24 * 3600 * 1000
+
+// Job looks at one job, or waits for its end.
+func (s *service) Job(ctx context.Context, r *connect.Request[v1.JobRequest]) (*connect.Response[v1.JobInfo], error) {
+	if err := s.sync(ctx, r.Msg.Linearizable); err != nil {
+		return nil, apiError(err)
+	}
+	until := time.Now().Add(min(time.Duration(r.Msg.WaitMs)*time.Millisecond, maxWait))
+	for {
+		info, ended, err := s.jobInfo(r.Msg.Job)
+		if err != nil {
+			return nil, apiError(err)
+		}
+		left := time.Until(until)
+		if ended || left <= 0 {
+			return connect.NewResponse(info), nil
+		}
+		timer := time.NewTimer(left)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, ctx.Err()
+		case <-s.n.ctx.Done():
+			timer.Stop()
+			return nil, apiError(consensus.ErrClosed)
+		case <-s.n.log.Watch(info.Index):
+			timer.Stop()
+		case <-timer.C:
+		}
+	}
+}
+
+func (s *service) jobInfo(selector string) (info *v1.JobInfo, ended bool, err error) {
+	working, now := s.n.session.view().Working, s.n.log.LogTime()
+	index := s.n.log.View(func(st *jobs.State) {
+		var j *jobs.Job
+		if j, err = findJob(st, selector); err == nil {
+			info, ended = jobInfo(st, j, working, now), j.State.Terminal()
+		}
+	})
+	if info != nil {
+		info.Index = index
+	}
+	return info, ended, err
+}
+
+// findJob resolves a selector: an id, the beginning of exactly one id, a name,
+// or "last".
+func findJob(st *jobs.State, selector string) (*jobs.Job, error) {
+	all := st.Jobs()
+	if selector == "last" && len(all) > 0 {
+		return all[len(all)-1], nil
+	}
+	var named, begun []*jobs.Job
+	for _, j := range all {
+		switch {
+		case j.ID.String() == selector:
+			return j, nil
+		case j.Name == selector && selector != "":
+			named = append(named, j)
+		case len(selector) >= 2 && strings.HasPrefix(j.ID.String(), selector):
+			begun = append(begun, j)
+		}
+	}
+	found := named
+	if len(found) == 0 {
+		found = begun
+	}
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(named) > 1:
+		return named[len(named)-1], nil // the latest of that name
+	case len(found) > 1:
+		return nil, invalid("%q is the beginning of %d job ids: give more digits", selector, len(found))
+	}
+	return nil, &api.Error{Code: connect.CodeNotFound, What: fmt.Sprintf("there is no job %q", selector), Remedy: "seedmesh jobs -a lists all jobs"}
+}
+
+// jobInfo is a job as it stands: what is committed, and what is under way.
+func jobInfo(st *jobs.State, j *jobs.Job, working []jobProgress, now jobs.Instant) *v1.JobInfo {
+	p := st.Progress(j)
+	info := &v1.JobInfo{
+		Id: j.ID.String(), Name: j.Name, Kind: j.Kind.String(), State: j.State.String(), Total: p.Total.String(),
+		Survivors: fmt.Sprint(j.Survivors), ExpectedByChance: j.Expected, Failures: j.Failures, Retries: retries(j),
+		Priority: j.Priority, Pieces: j.Pieces, Reclaimed: j.Reclaimed, UnderReplicated: p.UnderReplicated, Lost: p.Lost,
+		Failed: p.Failed.String(), LastError: j.LastError, Records: uint64(p.Records), EtaSeconds: -1,
+		BusySeconds: float64(j.Busy) / 1000, Generator: generators(j),
+	}
+	done := p.Done
+	for _, w := range working {
+		if w.Job == j.ID && !j.State.Terminal() {
+			done = done.Add(jobs.Count{Lo: w.Done})
+			info.Rate, info.Slots = float64(w.Rate), w.Slots
+		}
+	}
+	if done.Float() > p.Total.Float() {
+		done = p.Total
+	}
+	info.Done = done.String()
+	if info.Rate > 0 {
+		info.EtaSeconds = (p.Total.Float() - done.Float()) / info.Rate
+		info.StepsRate = info.Rate * stepsPerSeed(j)
+	}
+	if j.StartedAt > 0 {
+		end := now
+		if j.State.Terminal() {
+			end = j.FinishedAt
+			info.EtaSeconds = 0
+		}
+		info.ElapsedSeconds = float64(max(end-j.StartedAt, 0)) / 1000
+	}
+	info.Warning = chanceWarning(j.Expected*done.Float()/max(p.Total.Float(), 1), j.Survivors)
+	return info
+}
+
+// retries is how often a failed piece was, or will be, tried again.
+func retries(j *jobs.Job) uint64 {
+	given := uint64(0)
+	for _, st := range j.Stages {
+		given += uint64(len(st.Failed))
+	}
+	return j.Failures - min(given, j.Failures)
+}
+
+func generators(j *jobs.Job) string {
+	var names []string
+	for _, st := range j.Stages {
+		names = append(names, st.Label)
+	}
+	return strings.Join(names, ",")
+}
+
+func stepsPerSeed(j *jobs.Job) float64 {
+	spec, err := kernels.DecodeSpec(j.Spec)
+	if err != nil {
+		return 0
+	}
+	search, err := spec.Compile(j.Stages[0].Label)
+	if err != nil {
+		return 0
+	}
+	return float64(search.StepsPerSeed())
+}
+
+// Control changes a job's course. A cancel or pause is answered when no node can
+// start an attempt that it forbids.
+func (s *service) Control(ctx context.Context, r *connect.Request[v1.ControlRequest]) (*connect.Response[v1.JobInfo], error) {
+	actions := map[string]jobs.Action{
+		"cancel": jobs.Cancel, "pause": jobs.Pause, "resume": jobs.Resume, "priority": jobs.SetPriority, "remove": jobs.Remove,
+	}
+	action, known := actions[r.Msg.Action]
+	if !known {
+		return nil, apiError(invalid("there is no action %q: cancel, pause, resume, priority or remove", r.Msg.Action))
+	}
+	request := jobs.Request{}
+	if len(r.Msg.Request) > 0 && copy(request.ID[:], r.Msg.Request) != len(request.ID) {
+		return nil, apiError(invalid("a request id has %d bytes, not %d", len(request.ID), len(r.Msg.Request)))
+	}
+	before, _, err := s.jobInfo(r.Msg.Job)
+	if err != nil { // this node may lag behind the one that took the submit
+		if err := s.sync(ctx, true); err != nil {
+			return nil, apiError(err)
+		}
+		if before, _, err = s.jobInfo(r.Msg.Job); err != nil {
+			return nil, apiError(err)
+		}
+	}
+	id, err := jobs.ParseJobID(before.Id)
+	if err != nil {
+		return nil, apiError(err)
+	}
+	request.Command = &jobs.Control{Job: id, Action: action, Priority: r.Msg.Priority}
+	index, err := s.control(ctx, request)
+	if err != nil {
+		return nil, apiError(err)
+	}
+	if action == jobs.Cancel || action == jobs.Pause {
+		if err := s.quiet(ctx, index); err != nil {
+			return nil, apiError(err)
+		}
+	}
+	if action == jobs.Remove {
+		return connect.NewResponse(before), nil
+	}
+	after, _, err := s.jobInfo(before.Id)
+	if err != nil {
+		return nil, apiError(err)
+	}
+	return connect.NewResponse(after), nil
+}
+
+// control proposes a command and waits until this node shows it.
+func (s *service) control(ctx context.Context, r jobs.Request) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	outcome, index, err := s.n.log.Propose(ctx, r)
+	if err = errors.Join(err, outcome.Err()); err != nil {
+		return 0, err
+	}
+	return index, s.waitFor(ctx, func() bool { return s.n.log.Applied() >= index })
+}
+
+// quiet waits until no node can start an attempt that the index forbids.
+func (s *service) quiet(ctx context.Context, index uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, quietTimeout)
+	defer cancel()
+	err := s.waitFor(ctx, func() bool { return s.n.session.view().Quiet >= index })
+	if err != nil {
+		return &api.Error{
+			Code: connect.CodeUnavailable, What: "the change is in the log, but not every node has confirmed it",
+			Remedy: "repeat the command to wait for the confirmation: it is safe",
+		}
+	}
+	return nil
+}
+
+// waitFor looks at a condition with every change of the ledger and every pong.
+func (s *service) waitFor(ctx context.Context, holds func() bool) error {
+	for !holds() {
+		if !pause(ctx, 20*time.Millisecond) {
+			return consensus.ErrNoLeader
+		}
+	}
+	return nil
+}
+
+// Nodes lists the members.
+func (s *service) Nodes(ctx context.Context, r *connect.Request[v1.NodesRequest]) (*connect.Response[v1.NodesReply], error) {
+	if err := s.sync(ctx, r.Msg.Linearizable); err != nil {
+		return nil, apiError(err)
+	}
+	voters := s.voters()
+	leader, _ := s.n.log.Leader()
+	reply := &v1.NodesReply{}
+	reply.Index = s.n.log.View(func(st *jobs.State) {
+		for _, m := range st.Nodes() {
+			info := &v1.NodeInfo{
+				Name: m.Name, Address: m.Addr, State: "dead", Role: "nonvoter", Leader: m.ID == leader, Version: m.Version,
+				Slots: uint32(len(m.Slots)), Id: m.ID.String(),
+			}
+			if m.Role == jobs.Client {
+				info.Role = "client"
+			}
+			if m.Alive {
+				info.State = s.n.gossip.state(m.ID.String())
+				if m.ID == s.n.id {
+					info.State = "alive"
+				}
+			}
+			if voters[m.ID] {
+				info.Role = "voter"
+			}
+			info.Busy = busySlots(m)
+			reply.Nodes = append(reply.Nodes, info)
+		}
+	})
+	slices.SortFunc(reply.Nodes, func(a, b *v1.NodeInfo) int { return strings.Compare(a.Name, b.Name) })
+	return connect.NewResponse(reply), nil
+}
+
+func busySlots(m *jobs.Node) (busy uint32) {
+	for _, sl := range m.Slots {
+		if len(sl.Claims) > 0 {
+			busy++
+		}
+	}
+	return busy
+}
+
+func (s *service) voters() map[jobs.NodeID]bool {
+	voters := map[jobs.NodeID]bool{}
+	members, err := s.n.log.Members()
+	if err != nil {
+		return voters
+	}
+	for _, m := range members {
+		if m.Voter {
+			voters[m.Node] = true
+		}
+	}
+	return voters
+}
+
+// Status says how the mesh stands, as this node sees it.
+func (s *service) Status(ctx context.Context, r *connect.Request[v1.StatusRequest]) (*connect.Response[v1.StatusReply], error) {
+	if err := s.sync(ctx, r.Msg.Linearizable); err != nil {
+		return nil, apiError(err)
+	}
+	voters := s.voters()
+	leader, _ := s.n.log.Leader()
+	reply := &v1.StatusReply{
+		Cluster: s.n.dir.Cluster, Node: s.n.dir.Name, Term: s.n.log.Term(), Version: Version, Alarms: s.n.session.view().Alarms, Voters: []string{},
+	}
+	living := 0
+	reply.Applied = s.n.log.View(func(st *jobs.State) {
+		reply.LedgerDigest = st.Digest().String()
+		for _, m := range st.Nodes() {
+			if m.ID == leader {
+				reply.Leader = m.Name
+			}
+			if voters[m.ID] {
+				reply.Voters = append(reply.Voters, m.Name)
+				if m.Alive {
+					living++
+				}
+			}
+			if m.Role != jobs.Client {
+				reply.Nodes++
+			}
+			if m.Alive {
+				reply.Slots += uint32(len(m.Slots))
+				reply.Busy += busySlots(m)
+			}
+		}
+	})
+	slices.Sort(reply.Voters)
+	reply.Survives = survives(len(voters), living)
+	return connect.NewResponse(reply), nil
+}
+
+// survives says what the mesh can lose and still go on by itself.
+func survives(voters, living int) string {
+	spare := living - (voters/2 + 1)
+	switch {
+	case voters == 1:
+		return "nothing: one voter holds the log; join two more nodes"
+	case voters == 2 && spare >= 0:
+		return "no node: with two voters nothing acknowledged is lost, but both must be up; join a third node"
+	case spare < 0:
+		return "this mesh has no quorum: start the voters that are down"
+	case spare == 0:
+		return "no further node: start the voters that are down"
+	case spare == 1:
+		return "any one node"
+	}
+	return fmt.Sprintf("any %d nodes", spare)
+}

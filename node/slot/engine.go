@@ -1,0 +1,224 @@
+package slot
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"seedmesh/kernels"
+)
+
+const (
+	beatInterval  = 200 * time.Millisecond // between two signs of life in a search
+	maxBatch      = 4096                   // survivors in one call of Emit, and in one frame
+	maxBatchDelay = beatInterval           // how long a survivor waits for others
+)
+
+// newDevice opens the device that a slot's configuration names.
+func newDevice(name string, threads int, sim kernels.SimConfig) (kernels.Device, int, error) {
+	switch name {
+	case "cpu":
+		if threads <= 0 {
+			threads = runtime.GOMAXPROCS(0)
+		}
+		return kernels.NewCPU(threads), threads, nil
+	case "sim":
+		return kernels.NewSim(sim), 1, nil
+	}
+	return nil, 0, fmt.Errorf("slot: the device %.40q is unknown; there are cpu and sim", name)
+}
+
+// An engine searches on one device. It keeps the last search prepared. It is used
+// by one goroutine at a time.
+type engine struct {
+	device   kernels.Device
+	key      [sha256.Size]byte
+	search   *kernels.Search
+	searcher kernels.Searcher // nil when nothing is prepared
+}
+
+// hooks connect a search with whom it is for. An error of beat or emit ends it.
+type hooks struct {
+	stop func() uint64 // last seed that is still wanted
+	beat func(done uint64) error
+	emit func([]kernels.Survivor) error // the slice is used again after it
+}
+
+// An outcome is what an engine found out, unchecked.
+type outcome struct {
+	ok        bool
+	last      uint64
+	account   kernels.Account
+	searching time.Duration
+}
+
+// prepare makes the engine ready for a task. Its errors are an [*Error] without
+// the slot's number, or ctx's.
+func (e *engine) prepare(ctx context.Context, spec []byte, generator string, r kernels.Range) error {
+	key := sha256.Sum256(append([]byte(generator+"\x00"), spec...))
+	if e.searcher == nil || key != e.key {
+		if err := e.forget(); err != nil {
+			return &Error{Class: Failed, Message: err.Error(), Err: err}
+		}
+		s, err := kernels.DecodeSpec(spec)
+		var search *kernels.Search
+		if err == nil {
+			search, err = s.Compile(generator)
+		}
+		if err != nil {
+			return &Error{Class: BadTask, Message: err.Error(), Err: err}
+		}
+		searcher, err := e.device.Prepare(ctx, search)
+		var unsupported *kernels.UnsupportedError
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				err = searcher.Close()
+			}
+			return errors.Join(ctx.Err(), err)
+		case errors.As(err, &unsupported):
+			return &Error{Class: Unsupported, Message: err.Error(), Err: err}
+		case err != nil:
+			return &Error{Class: Failed, Message: err.Error(), Err: err}
+		}
+		e.key, e.search, e.searcher = key, search, searcher
+	}
+	if err := e.search.CheckSeeds(r); err != nil {
+		return &Error{Class: BadTask, Message: err.Error(), Err: err}
+	}
+	return nil
+}
+
+// run searches a range with what prepare made ready.
+func (e *engine) run(ctx context.Context, r kernels.Range, h hooks) (outcome, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var batch []kernels.Survivor
+	flush := func() error {
+		if len(batch) == 0 {
+			return nil
+		}
+		err := h.emit(batch)
+		batch = batch[:0]
+		return err
+	}
+	start := time.Now()
+	beaten := start
+	watch := func(done uint64) uint64 {
+		if time.Since(beaten) >= beatInterval {
+			err := flush()
+			if err == nil {
+				err = h.beat(done)
+			}
+			if err != nil {
+				cancel(err)
+			}
+			beaten = time.Now()
+		}
+		return h.stop()
+	}
+	emit := func(v kernels.Survivor) error {
+		if batch = append(batch, v); len(batch) >= maxBatch {
+			return flush()
+		}
+		return nil
+	}
+	last, account, ok, err := e.searcher.Search(ctx, r, watch, emit)
+	took := time.Since(start)
+	if cause := context.Cause(ctx); cause != nil {
+		return outcome{}, cause
+	}
+	if err == nil {
+		err = flush()
+	}
+	if err != nil {
+		return outcome{}, err
+	}
+	if !ok {
+		return outcome{searching: took}, nil
+	}
+	return outcome{true, last, account, took}, nil
+}
+
+// forget drops what is prepared.
+func (e *engine) forget() error {
+	if e.searcher == nil {
+		return nil
+	}
+	s := e.searcher
+	e.search, e.searcher = nil, nil
+	return s.Close()
+}
+
+func (e *engine) close() error { return errors.Join(e.forget(), e.device.Close()) }
+
+// A run is a task in progress as those see it that check it and may shorten it.
+type run struct {
+	seeds kernels.Range
+	stop  atomic.Uint64 // last seed still wanted
+	some  bool          // prev is valid
+	prev  uint64        // last survivor
+}
+
+func newRun(r kernels.Range) *run {
+	u := &run{seeds: r}
+	u.stop.Store(r.Last)
+	return u
+}
+
+// shorten says whether last changed anything.
+func (u *run) shorten(last uint64) bool {
+	for {
+		old := u.stop.Load()
+		if last < u.seeds.First || last >= old {
+			return false
+		}
+		if u.stop.CompareAndSwap(old, last) {
+			return true
+		}
+	}
+}
+
+// survivors checks a batch, and gives those that are still wanted.
+func (u *run) survivors(batch []kernels.Survivor) ([]kernels.Survivor, error) {
+	for _, v := range batch {
+		if v.Seed < u.seeds.First || v.Seed > u.seeds.Last || u.some && v.Seed <= u.prev {
+			return nil, &Error{Class: WrongOrder, Message: fmt.Sprintf("the survivor %d in the range %s came after %d", v.Seed, u.seeds, u.prev)}
+		}
+		u.some, u.prev = true, v.Seed
+	}
+	stop := u.stop.Load()
+	for len(batch) > 0 && batch[len(batch)-1].Seed > stop {
+		batch = batch[:len(batch)-1]
+	}
+	return batch, nil
+}
+
+// result checks an outcome against the closed form, and takes off what is no
+// longer wanted.
+func (u *run) result(o outcome) (Result, error) {
+	if !o.ok {
+		if o.account != (kernels.Account{}) {
+			return Result{}, &Error{Class: WrongAccount, Message: fmt.Sprintf("no seed was finished, and %d were visited", o.account.Count)}
+		}
+		return Result{Searching: o.searching}, nil
+	}
+	if o.last < u.seeds.First || o.last > u.seeds.Last {
+		return Result{}, &Error{Class: WrongAccount, Message: fmt.Sprintf("seed %d is not in the range %s", o.last, u.seeds)}
+	}
+	done := kernels.Range{First: u.seeds.First, Last: o.last}
+	if want := kernels.AccountOf(done); o.account != want {
+		return Result{}, &Error{Class: WrongAccount, Message: fmt.Sprintf("%d seeds were visited (sum %d, sum of squares %d), and the range %s has %d (sum %d, sum of squares %d)",
+			o.account.Count, o.account.Sum, o.account.SumSq, done, want.Count, want.Sum, want.SumSq)}
+	}
+	if stop := u.stop.Load(); stop < o.last {
+		done.Last = stop
+	} else if o.last < stop && o.last < u.seeds.Last {
+		return Result{}, &Error{Class: WrongAccount, Message: fmt.Sprintf("the search ended at seed %d, before %d", o.last, stop)}
+	}
+	return Result{OK: true, Last: done.Last, Account: kernels.AccountOf(done), Searching: o.searching}, nil
+}

@@ -1,0 +1,328 @@
+package slot
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"seedmesh/kernels"
+	"seedmesh/node/slot/slotpb"
+)
+
+const (
+	lockFD       = 3 // where an executor finds the open file of its slot's lock
+	niceness     = 10
+	oomScore     = 500             // added to the kernel's wish to kill it when memory is short
+	prepareLimit = 5 * time.Minute // of signs of life while a search is prepared
+	leaveLimit   = time.Second     // for a search to end when the executor does
+)
+
+// simConfig is a [kernels.SimConfig] on the command line. Crash is a flag there:
+// an executor that crashes kills itself.
+type simConfig struct {
+	Label        string  `json:"label,omitempty"`
+	Rate         float64 `json:"rate,omitempty"`
+	FailAt       *uint64 `json:"fail_at,omitempty"`
+	HangAt       *uint64 `json:"hang_at,omitempty"`
+	CrashAt      *uint64 `json:"crash_at,omitempty"`
+	WrongAccount bool    `json:"wrong_account,omitempty"`
+}
+
+func simOf(c kernels.SimConfig) simConfig {
+	return simConfig{c.Label, c.Rate, c.FailAt, c.HangAt, c.CrashAt, c.WrongAccount}
+}
+
+func (c simConfig) device() kernels.SimConfig {
+	return kernels.SimConfig{
+		Label: c.Label, Rate: c.Rate, FailAt: c.FailAt, HangAt: c.HangAt, CrashAt: c.CrashAt,
+		WrongAccount: c.WrongAccount,
+		Crash:        func() { _ = unix.Kill(os.Getpid(), unix.SIGKILL) },
+	}
+}
+
+// Main is an executor: what the hidden command of the binary runs, started by
+// [NewProcess] with its arguments. It returns when it is told to quit, or when
+// stdin ends, because then the node is gone. When stdin and stdout are those of
+// the process, they are taken over: what libraries print goes to standard error.
+func Main(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) error {
+	flags := flag.NewFlagSet("executor", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	_ = flags.Int("index", 0, "number of the slot")
+	name := flags.String("device", "cpu", "cpu or sim")
+	threads := flags.Int("threads", 0, "of a cpu device")
+	simText := flags.String("sim", "{}", "the simulated device, in JSON")
+	fd := flags.Int("lock-fd", 0, "open file of the slot's lock")
+	if err := flags.Parse(args); err != nil {
+		return fmt.Errorf("executor: %w", err)
+	}
+	sim, err := parseSim(*simText)
+	if err != nil {
+		return fmt.Errorf("executor: --sim: %w", err)
+	}
+	if err := holdLock(*fd); err != nil {
+		return fmt.Errorf("executor: %w", err)
+	}
+	if in, ok := stdin.(*os.File); ok && in == os.Stdin && stdout == io.Writer(os.Stdout) {
+		if stdin, stdout, err = takeOver(); err != nil {
+			return fmt.Errorf("executor: take over the pipes: %w", err)
+		}
+	}
+	behave()
+	device, n, err := newDevice(*name, *threads, sim.device())
+	if err != nil {
+		return err
+	}
+	orphaned, err := serve(ctx, stdin, stdout, device, n)
+	if orphaned && unix.Getpgrp() == os.Getpid() {
+		_ = unix.Kill(0, unix.SIGKILL) // takes along whatever a driver or a script left in the group
+	}
+	return err
+}
+
+// holdLock makes sure that the slot's lock is held by the open file, which stays
+// open until the process ends, and is not inherited by its own children.
+func holdLock(fd int) error {
+	if fd < lockFD {
+		return errors.New("it is started by a node, with the lock of its slot")
+	}
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return fmt.Errorf("the slot's lock: %w", err)
+	}
+	unix.CloseOnExec(fd)
+	return nil
+}
+
+// takeOver moves the frames away from the standard input and output.
+func takeOver() (io.Reader, io.Writer, error) {
+	var moved [2]*os.File
+	for fd := range moved {
+		to, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, lockFD+1)
+		if err != nil {
+			return nil, nil, err
+		}
+		moved[fd] = os.NewFile(uintptr(to), "frames")
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = errors.Join(unix.Dup3(int(null.Fd()), 0, 0), unix.Dup3(2, 1, 0), null.Close())
+	return moved[0], moved[1], err
+}
+
+// behave is what an executor owes to its machine: it is there for others before
+// itself. Nothing of it has to succeed.
+func behave() {
+	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	if threads, err := os.ReadDir("/proc/self/task"); err == nil {
+		for _, t := range threads { // later threads inherit it
+			if tid, err := strconv.Atoi(t.Name()); err == nil {
+				_ = unix.Setpriority(unix.PRIO_PROCESS, tid, niceness)
+			}
+		}
+	}
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte(strconv.Itoa(oomScore)), 0)
+}
+
+// A server is an executor's end of the pipes.
+type server struct {
+	engine engine
+
+	out sync.Mutex // one frame at a time
+	w   io.Writer
+
+	current *job // nil when no search runs
+}
+
+// A job is the search that runs.
+type job struct {
+	id     uint64
+	stop   atomic.Uint64
+	cancel context.CancelFunc
+	done   chan struct{} // closed when its last frame is out
+}
+
+// serve answers commands until quit or the end of stdin, which it reports as
+// orphaned. A search that does not end within a second is left behind.
+func serve(ctx context.Context, stdin io.Reader, stdout io.Writer, device kernels.Device, threads int) (orphaned bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s := &server{engine: engine{device: device}, w: stdout}
+	err = s.report(&slotpb.Report{Kind: &slotpb.Report_Ready{Ready: &slotpb.Ready{
+		Protocol: protocolVersion, Pid: int64(os.Getpid()), Device: device.Name(), Threads: uint32(threads),
+	}}})
+	if err != nil {
+		return true, err
+	}
+	commands := make(chan *slotpb.Command)
+	ended := make(chan error, 1)
+	go func() { // ends with stdin, or with the process
+		r := bufio.NewReader(stdin)
+		for {
+			c, err := readCommand(r)
+			if err != nil {
+				ended <- err
+				return
+			}
+			select {
+			case commands <- c:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	for {
+		select {
+		case c := <-commands:
+			if c.GetQuit() != nil {
+				return false, s.leave()
+			}
+			if err := s.command(ctx, c); err != nil {
+				return false, errors.Join(err, s.leave())
+			}
+		case err := <-ended:
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			return true, errors.Join(err, s.leave())
+		case <-ctx.Done():
+			return false, s.leave()
+		}
+	}
+}
+
+func (s *server) report(m *slotpb.Report) error {
+	s.out.Lock()
+	defer s.out.Unlock()
+	return writeMessage(s.w, kindReport, m)
+}
+
+// leave ends the search, and closes the device when that worked.
+func (s *server) leave() error {
+	if s.current == nil {
+		return s.engine.close()
+	}
+	s.current.cancel()
+	timer := time.NewTimer(leaveLimit)
+	defer timer.Stop()
+	select {
+	case <-s.current.done:
+		return s.engine.close()
+	case <-timer.C:
+		return errors.New("executor: a search did not end")
+	}
+}
+
+// command handles all but quit. An error is of the pipe, or of the node, which
+// does not give two searches at a time.
+func (s *server) command(ctx context.Context, c *slotpb.Command) error {
+	j := s.current
+	if j != nil {
+		select {
+		case <-j.done:
+			j, s.current = nil, nil
+		default:
+		}
+	}
+	switch k := c.Kind.(type) {
+	case *slotpb.Command_Search:
+		if j != nil {
+			// Its last frame may be out, and the goroutine just behind.
+			select {
+			case <-j.done:
+			case <-time.After(leaveLimit):
+				return fmt.Errorf("executor: search %d came during search %d", k.Search.Id, j.id)
+			}
+		}
+		return s.begin(ctx, k.Search)
+	case *slotpb.Command_StopAt:
+		if j != nil && j.id == k.StopAt.Id && k.StopAt.Last < j.stop.Load() {
+			j.stop.Store(k.StopAt.Last)
+		}
+	case *slotpb.Command_Cancel:
+		if j != nil && j.id == k.Cancel.Id {
+			j.cancel()
+		}
+	default:
+		return errors.New("executor: a command of an unknown kind")
+	}
+	return nil
+}
+
+func (s *server) begin(ctx context.Context, m *slotpb.Search) error {
+	r := kernels.Range{First: m.First, Last: m.Last}
+	if r.First > r.Last {
+		return s.report(errorReport(m.Id, BadTask, emptyRange(0, r).(*Error).Message))
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	j := &job{id: m.Id, cancel: cancel, done: make(chan struct{})}
+	j.stop.Store(m.Last)
+	s.current = j
+	go func() { // leave waits for it
+		defer close(j.done)
+		defer cancel()
+		_ = s.report(s.work(ctx, j, m, r)) // a broken pipe ends the loop of commands too
+	}()
+	return nil
+}
+
+// work does a search and gives its last frame.
+func (s *server) work(ctx context.Context, j *job, m *slotpb.Search, r kernels.Range) *slotpb.Report {
+	err := s.prepare(ctx, j.id, m, r)
+	var o outcome
+	if err == nil {
+		o, err = s.engine.run(ctx, r, hooks{
+			stop: j.stop.Load,
+			beat: func(done uint64) error { return s.report(progressReport(j.id, done)) },
+			emit: func(batch []kernels.Survivor) error { return s.report(survivorsReport(j.id, batch)) },
+		})
+	}
+	var e *Error
+	switch {
+	case err == nil:
+		return doneReport(j.id, o)
+	case ctx.Err() != nil:
+		return errorReport(j.id, cancelled, "cancelled")
+	case errors.As(err, &e):
+		return errorReport(j.id, e.Class, e.Message)
+	}
+	return errorReport(j.id, Failed, err.Error())
+}
+
+// prepare gives signs of life meanwhile, because a compiler may take its time,
+// but not for ever.
+func (s *server) prepare(ctx context.Context, id uint64, m *slotpb.Search, r kernels.Range) error {
+	stop := make(chan struct{})
+	var beats sync.WaitGroup
+	beats.Go(func() {
+		tick := time.NewTicker(beatInterval)
+		defer tick.Stop()
+		for range int(prepareLimit / beatInterval) {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				_ = s.report(progressReport(id, 0))
+			}
+		}
+	})
+	err := s.engine.prepare(ctx, m.Spec, m.Generator, r)
+	close(stop)
+	beats.Wait()
+	return err
+}
+
+func parseSim(text string) (c simConfig, err error) {
+	err = unmarshalStrict(text, &c)
+	return c, err
+}

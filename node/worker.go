@@ -1,0 +1,360 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"seedmesh/jobs"
+	"seedmesh/kernels"
+	"seedmesh/node/blob"
+	"seedmesh/node/slot"
+)
+
+const (
+	lookAgain    = 500 * time.Millisecond // an idle slot looks at the ledger at least so often: waits end without news
+	deliverPause = 250 * time.Millisecond // between tries to deliver a result
+)
+
+// worker runs one slot: it asks for work, has its executor do it, and delivers.
+// Which claims are the slot's is decided by the ledger alone: the worker looks
+// at it again with every change.
+type worker struct {
+	n    *Node
+	id   jobs.SlotID
+	exec slot.Executor
+
+	mu      sync.Mutex // guards what follows
+	current *attempt
+	settled map[uint64]bool // fences whose result is on its way, or that are given up
+}
+
+// attempt is a claim under work.
+type attempt struct {
+	claim   jobs.Claim
+	cancel  context.CancelFunc
+	began   time.Time
+	done    uint64 // units finished in order
+	last    uint64 // the last unit that is still wanted
+	stopped bool   // the executor was told to stop where it is
+}
+
+// finished is what an executor made of an attempt.
+type finished struct {
+	*attempt
+	result slot.Result
+	err    error
+	spool  *blob.Writer
+}
+
+// run works until ctx ends.
+func (w *worker) run(ctx context.Context) {
+	ended := make(chan finished, 1)
+	for {
+		index := w.n.log.Applied()
+		w.look(ctx, ended)
+		select {
+		case <-ctx.Done():
+			w.halt(ended)
+			return
+		case f := <-ended:
+			w.settle(ctx, f)
+		case <-w.n.log.Watch(index):
+		case <-time.After(lookAgain):
+		}
+	}
+}
+
+// halt ends the running attempt when the node stops.
+func (w *worker) halt(ended <-chan finished) {
+	w.mu.Lock()
+	running := w.current
+	w.mu.Unlock()
+	if running != nil {
+		running.cancel()
+		f := <-ended
+		w.n.discard(f.spool)
+	}
+}
+
+// look brings what the slot does in line with the ledger.
+func (w *worker) look(ctx context.Context, ended chan<- finished) {
+	var claims []jobs.Claim
+	var offered [2]bool
+	var paused bool
+	now := w.n.log.LogTime()
+	w.n.log.View(func(s *jobs.State) {
+		claims = s.Claims(w.id)
+		offered = [2]bool{s.Offer(w.id, 1, now), s.Offer(w.id, 2, now)}
+		for _, c := range claims {
+			paused = paused || s.Job(c.Job).State == jobs.Paused
+		}
+	})
+	w.forget(claims)
+	running := w.check(claims)
+	switch {
+	case running && paused:
+		w.stopHere()
+	case running:
+	case paused:
+		w.giveBack(ctx, claims)
+	default:
+		w.startNext(ctx, claims, ended)
+	}
+	if want := uint32(len(claims) + 1); want <= 2 && offered[want-1] && w.n.session.fresh() {
+		w.n.proposeSoon(ctx, &jobs.Take{Slot: w.id, Incarnation: w.n.incarnationNow(), Want: want})
+	}
+}
+
+// forget drops what is known of fences that the ledger no longer lists.
+func (w *worker) forget(claims []jobs.Claim) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for fence := range w.settled {
+		if !listed(claims, fence) {
+			delete(w.settled, fence)
+		}
+	}
+}
+
+func listed(claims []jobs.Claim, fence uint64) bool {
+	for _, c := range claims {
+		if c.Fence == fence {
+			return true
+		}
+	}
+	return false
+}
+
+// check cancels an attempt whose claim is gone and tells whether one runs.
+func (w *worker) check(claims []jobs.Claim) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.current == nil {
+		return false
+	}
+	if !listed(claims, w.current.claim.Fence) {
+		w.current.cancel()
+	}
+	return true
+}
+
+// stopHere ends the running attempt at the unit it has reached; what is done is
+// delivered and the rest is open again.
+func (w *worker) stopHere() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if a := w.current; a != nil && !a.stopped {
+		a.stopped = true
+		w.exec.StopAt(a.claim.Range.First + max(a.done, 1) - 1)
+	}
+}
+
+// giveBack releases claims of a paused job that were not begun.
+func (w *worker) giveBack(ctx context.Context, claims []jobs.Claim) {
+	for _, c := range claims {
+		if w.take(c.Fence) {
+			w.n.proposeSoon(ctx, &jobs.Release{Fence: c.Fence, Node: w.id.Node, Incarnation: c.Incarnation})
+		}
+	}
+}
+
+// take marks a fence as settled; false when it was already.
+func (w *worker) take(fence uint64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.settled[fence] {
+		return false
+	}
+	w.settled[fence] = true
+	return true
+}
+
+// startNext begins the slot's first claim that is not settled. The gate makes
+// sure that no attempt begins which the node has already promised not to begin.
+func (w *worker) startNext(ctx context.Context, claims []jobs.Claim, ended chan<- finished) {
+	for _, c := range claims {
+		w.mu.Lock()
+		settled := w.settled[c.Fence]
+		w.mu.Unlock()
+		if settled || c.Incarnation != w.n.incarnationNow() {
+			continue
+		}
+		w.n.gate.Lock()
+		defer w.n.gate.Unlock()
+		task, timeout, ok := w.task(c)
+		if !ok || !w.n.session.fresh() {
+			return
+		}
+		w.start(ctx, c, task, timeout, ended)
+		return
+	}
+}
+
+// task makes an executor's task of a claim that still stands.
+func (w *worker) task(c jobs.Claim) (t slot.Task, timeout time.Duration, ok bool) {
+	w.n.log.View(func(s *jobs.State) {
+		held, current := s.Claim(c.Fence)
+		if !current {
+			return
+		}
+		j := s.Job(held.Job)
+		if ok = j.State != jobs.Paused; ok {
+			t = slot.Task{Spec: j.Spec, Generator: j.Stages[held.Stage].Label, Range: kernels.Range(held.Range)}
+			timeout = time.Duration(j.TimeoutMS) * time.Millisecond
+		}
+	})
+	return t, timeout, ok
+}
+
+// errTimeout is the failure of an attempt that its job's time limit ended.
+var errTimeout = errors.New("the job's time limit for one attempt was reached")
+
+func (w *worker) start(ctx context.Context, c jobs.Claim, task slot.Task, timeout time.Duration, ended chan<- finished) {
+	runCtx, cancel := context.WithCancel(ctx)
+	if timeout > 0 {
+		runCtx, cancel = context.WithTimeoutCause(ctx, timeout, errTimeout)
+	}
+	a := &attempt{claim: c, cancel: cancel, began: time.Now(), last: c.Range.Last}
+	w.mu.Lock()
+	w.current = a
+	w.settled[c.Fence] = true
+	w.mu.Unlock()
+	w.n.goDo(func() {
+		defer cancel()
+		spool := w.n.store.NewWriter(c.Stage, c.Range.First)
+		task.Progress = func(done uint64) {
+			w.mu.Lock()
+			a.done = done
+			w.mu.Unlock()
+		}
+		task.Emit = func(batch []kernels.Survivor) error { return spool.Append(batch...) }
+		result, err := w.exec.Run(runCtx, task)
+		if runCtx.Err() != nil {
+			err = context.Cause(runCtx)
+		}
+		ended <- finished{a, result, err, spool}
+	})
+}
+
+// settle delivers what an attempt made, beside whatever the slot does next.
+func (w *worker) settle(ctx context.Context, f finished) {
+	w.mu.Lock()
+	w.current = nil
+	w.mu.Unlock()
+	w.mu.Lock()
+	last := f.last
+	w.mu.Unlock()
+	w.n.goDo(func() {
+		switch {
+		case errors.Is(f.err, context.Canceled): // the claim is gone, or the node stops
+			w.n.discard(f.spool)
+		case f.err != nil:
+			w.n.discard(f.spool)
+			w.fail(ctx, f)
+		case !f.result.OK:
+			w.n.discard(f.spool)
+			w.n.propose(ctx, &jobs.Release{Fence: f.claim.Fence, Node: w.id.Node, Incarnation: f.claim.Incarnation})
+		default:
+			w.n.deliver(ctx, f.claim, cutAt(f.result, last), f.spool)
+		}
+	})
+}
+
+// cutAt gives up what an executor did beyond the last unit that its claim,
+// trimmed in the meantime, still has.
+func cutAt(r slot.Result, last uint64) slot.Result {
+	if r.Last <= last {
+		return r
+	}
+	beyond := kernels.AccountOf(kernels.Range{First: last + 1, Last: r.Last})
+	r.Account = kernels.Account{
+		Count: r.Account.Count - beyond.Count, Sum: r.Account.Sum - beyond.Sum, SumSq: r.Account.SumSq - beyond.SumSq,
+	}
+	r.Last = last
+	return r
+}
+
+// fail reports a failed attempt.
+func (w *worker) fail(ctx context.Context, f finished) {
+	class, message := failureOf(f.err)
+	w.n.cfg.Logger.Warn("attempt failed", "job", f.claim.Job, "fence", f.claim.Fence, "class", class, "err", f.err)
+	w.n.propose(ctx, &jobs.Fail{
+		Fence: f.claim.Fence, Node: w.id.Node, Incarnation: f.claim.Incarnation, Charged: f.claim.Range,
+		Class: class, Message: bounded(message, jobs.MaxTextBytes),
+	})
+}
+
+func bounded(s string, limit int) string {
+	if len(s) > limit {
+		return s[:limit]
+	}
+	return s
+}
+
+// failureOf gives a failure's class and message.
+func failureOf(err error) (class, message string) {
+	var executor *slot.Error
+	switch {
+	case errors.As(err, &executor):
+		return string(executor.Class), err.Error()
+	case errors.Is(err, errTimeout):
+		return "timeout", err.Error()
+	case errors.Is(err, blob.ErrDiskFull):
+		return "disk full", err.Error()
+	}
+	return "error", err.Error()
+}
+
+// progress is the slot's part of a ping.
+func (w *worker) progress() []running {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a := w.current
+	if a == nil {
+		return nil
+	}
+	r := running{Fence: a.claim.Fence, Job: a.claim.Job, Done: a.done}
+	if took := time.Since(a.began); took > 0 {
+		r.Rate = uint64(float64(a.done) / took.Seconds())
+	}
+	return []running{r}
+}
+
+// trim gives up half of what a claim has left: all of it when it was not begun.
+func (w *worker) trim(ctx context.Context, fence uint64) {
+	claims := []jobs.Claim(nil)
+	w.n.log.View(func(s *jobs.State) { claims = s.Claims(w.id) })
+	for _, c := range claims {
+		if c.Fence != fence {
+			continue
+		}
+		if w.take(fence) {
+			w.n.proposeSoon(ctx, &jobs.Release{Fence: fence, Node: w.id.Node, Incarnation: c.Incarnation})
+			return
+		}
+		w.trimRunning(ctx, c)
+	}
+}
+
+// trimRunning makes the executor stop half-way through the rest, and only then
+// tells the ledger. What the executor may do beyond that point is cut off.
+func (w *worker) trimRunning(ctx context.Context, c jobs.Claim) {
+	w.mu.Lock()
+	a := w.current
+	if a == nil || a.claim.Fence != c.Fence || a.stopped || a.last != c.Range.Last {
+		w.mu.Unlock()
+		return
+	}
+	next := c.Range.First + a.done
+	if next < c.Range.First || next >= c.Range.Last {
+		w.mu.Unlock()
+		return
+	}
+	a.last = next + (c.Range.Last-next)/2
+	w.exec.StopAt(a.last)
+	last := a.last
+	w.mu.Unlock()
+	w.n.proposeSoon(ctx, &jobs.Trim{Fence: c.Fence, Node: w.id.Node, Incarnation: c.Incarnation, Last: last})
+}
