@@ -273,7 +273,7 @@ func (l *Log) ReadIndex(ctx context.Context) (uint64, error) {
 		changed := l.leader.changed()
 		index, err := l.tryReadIndex(ctx)
 		if err == nil {
-			return index, l.waitApplied(ctx, index)
+			return index, l.WaitApplied(ctx, index)
 		}
 		pause := time.NewTimer(retryPause)
 		select {
@@ -305,7 +305,8 @@ func (l *Log) tryReadIndex(ctx context.Context) (uint64, error) {
 	return res.index, res.err
 }
 
-func (l *Log) waitApplied(ctx context.Context, index uint64) error {
+// WaitApplied waits until this node's ledger shows an index.
+func (l *Log) WaitApplied(ctx context.Context, index uint64) error {
 	for l.Applied() < index {
 		select {
 		case <-l.Watch(l.Applied()):

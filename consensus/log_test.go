@@ -239,7 +239,7 @@ func TestCommandsSurviveLeaders(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, l := range c.logs {
-			if err := l.waitApplied(t.Context(), index); err != nil {
+			if err := l.WaitApplied(t.Context(), index); err != nil {
 				t.Fatal(err)
 			}
 			var n int

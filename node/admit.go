@@ -90,6 +90,11 @@ func (n *Node) admit(ctx context.Context, request []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the CA key: %w", err)
 	}
+	select {
+	case <-n.begun:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	outcome, _, err := n.log.Propose(ctx, jobs.Request{Command: &jobs.Admit{
 		Node: id, Name: r.Name, Token: token.hash(), WallMS: time.Now().UnixMilli(),
 	}})

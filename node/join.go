@@ -198,8 +198,10 @@ type joinReply struct {
 	Book    []address
 }
 
-// joinTimeout bounds the whole exchange.
-const joinTimeout = 15 * time.Second
+const (
+	joinTimeout = 15 * time.Second // of the whole exchange
+	joinPause   = 200 * time.Millisecond
+)
 
 // Join makes a data directory that belongs to a member of an existing cluster.
 // tokenAtAddr is TOKEN@HOST:PORT. The node counts as a member at once and takes
@@ -247,12 +249,7 @@ func requestJoin(ctx context.Context, token joinToken, addr string, request join
 	}
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
-	conn, err := net.ListenPacket("udp", ":0")
-	if err != nil {
-		return reply, err
-	}
-	defer conn.Close()
-	answer, err := transport.Join(ctx, conn, addr, token.ca, b)
+	answer, err := askToJoin(ctx, addr, token, b)
 	if err != nil {
 		return reply, fmt.Errorf("joining at %s failed: %w", addr, err)
 	}
@@ -263,4 +260,21 @@ func requestJoin(ctx context.Context, token joinToken, addr string, request join
 		return reply, &jobs.Refusal{Code: reply.Code, Text: reply.Error}
 	}
 	return reply, nil
+}
+
+// askToJoin sends the request, again while the member at the address does not
+// answer or is still starting: the same request is granted once.
+func askToJoin(ctx context.Context, addr string, token joinToken, request []byte) ([]byte, error) {
+	for {
+		conn, err := net.ListenPacket("udp", ":0")
+		if err != nil {
+			return nil, err
+		}
+		answer, err := transport.Join(ctx, conn, addr, token.ca, request)
+		err = errors.Join(err, conn.Close())
+		again := errors.Is(err, transport.ErrKind) || errors.Is(err, transport.ErrUnreachable) || errors.Is(err, transport.ErrLost)
+		if err == nil || !again || !pause(ctx, joinPause) {
+			return answer, err
+		}
+	}
 }

@@ -65,7 +65,8 @@ type Node struct {
 	gate        sync.Mutex // passed by every start of an attempt and every reading of what is applied for a ping
 	incarnation uint64     // guarded by gate
 
-	book addressBook
+	book  addressBook
+	begun chan struct{} // closed when the log has the cluster's first entries
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -86,7 +87,7 @@ func Open(c Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: c, dir: d, failed: make(chan struct{}), pinned: pins{held: map[jobs.Digest]int{}}}
+	n := &Node{cfg: c, dir: d, failed: make(chan struct{}), begun: make(chan struct{}), pinned: pins{held: map[jobs.Digest]int{}}}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.later(d.close)
 	defer func() {
@@ -322,6 +323,7 @@ func (n *Node) bootstrap() error {
 	var g genesis
 	if err := n.dir.readJSON(genesisFile, &g); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
+			close(n.begun)
 			return nil
 		}
 		return err
@@ -345,6 +347,7 @@ func (n *Node) bootstrap() error {
 		if err := n.dir.remove(genesisFile); err != nil {
 			n.cfg.Logger.Warn("genesis stays", "err", err)
 		}
+		close(n.begun)
 	})
 	return nil
 }
@@ -439,11 +442,16 @@ func (n *Node) propose(ctx context.Context, c jobs.Command) (jobs.Outcome, error
 	return o, err
 }
 
-// proposeSoon is for commands whose need is seen again in the ledger if they fail.
+// proposeSoon is for commands whose need is seen again in the ledger if they
+// fail. When it returns, this node's ledger shows what it did.
 func (n *Node) proposeSoon(ctx context.Context, c jobs.Command) {
 	ctx, cancel := context.WithTimeout(ctx, proposeWithin)
 	defer cancel()
-	if _, _, err := n.log.Propose(ctx, jobs.Request{Command: c}); err != nil {
+	_, index, err := n.log.Propose(ctx, jobs.Request{Command: c})
+	if err == nil {
+		err = n.log.WaitApplied(ctx, index)
+	}
+	if err != nil {
 		n.cfg.Logger.Debug("not proposed", "command", fmt.Sprintf("%T", c), "err", err)
 	}
 }

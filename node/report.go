@@ -35,8 +35,8 @@ type stageCopy struct {
 	pieces []jobs.Piece
 }
 
-func (s *service) copyJob(selector string) (c jobCopy, err error) {
-	c.JobInfo, _, err = s.jobInfo(selector)
+func (s *service) copyJob(ctx context.Context, selector string) (c jobCopy, err error) {
+	c.JobInfo, err = s.lookup(ctx, selector)
 	if err != nil {
 		return c, err
 	}
@@ -56,7 +56,7 @@ func (s *service) copyJob(selector string) (c jobCopy, err error) {
 // Results streams a job's survivors in the order of its ranges. Memory does not
 // grow with them: piece by piece is fetched, verified and sent.
 func (s *service) Results(ctx context.Context, r *connect.Request[v1.ResultsRequest], out *connect.ServerStream[v1.ResultsChunk]) error {
-	c, err := s.copyJob(r.Msg.Job)
+	c, err := s.copyJob(ctx, r.Msg.Job)
 	if err != nil {
 		return apiError(err)
 	}
@@ -121,7 +121,7 @@ func (s *service) sendPiece(ctx context.Context, search *kernels.Search, p jobs.
 // executors' sums against their closed form, and, to verify, every copy of every
 // piece against its digest, count, order and range.
 func (s *service) Ledger(ctx context.Context, r *connect.Request[v1.LedgerRequest]) (*connect.Response[v1.LedgerReply], error) {
-	c, err := s.copyJob(r.Msg.Job)
+	c, err := s.copyJob(ctx, r.Msg.Job)
 	if err != nil {
 		return nil, apiError(err)
 	}

@@ -290,6 +290,9 @@ func (s *service) Job(ctx context.Context, r *connect.Request[v1.JobRequest]) (*
 		return nil, apiError(err)
 	}
 	until := time.Now().Add(min(time.Duration(r.Msg.WaitMs)*time.Millisecond, maxWait))
+	if _, err := s.lookup(ctx, r.Msg.Job); err != nil {
+		return nil, apiError(err)
+	}
 	for {
 		info, ended, err := s.jobInfo(r.Msg.Job)
 		if err != nil {
@@ -312,6 +315,23 @@ func (s *service) Job(ctx context.Context, r *connect.Request[v1.JobRequest]) (*
 		case <-timer.C:
 		}
 	}
+}
+
+// lookup finds a job here, or, as this node may lag behind the one that took the
+// submit, in what the leader had by now.
+func (s *service) lookup(ctx context.Context, selector string) (*v1.JobInfo, error) {
+	info, _, err := s.jobInfo(selector)
+	if err == nil && selector != "last" {
+		return info, nil
+	}
+	if synced := s.sync(ctx, true); synced != nil {
+		if err == nil { // "last" without a quorum: the last that is known here
+			return info, nil
+		}
+		return nil, err
+	}
+	info, _, err = s.jobInfo(selector)
+	return info, err
 }
 
 func (s *service) jobInfo(selector string) (info *v1.JobInfo, ended bool, err error) {
@@ -441,14 +461,9 @@ func (s *service) Control(ctx context.Context, r *connect.Request[v1.ControlRequ
 	if len(r.Msg.Request) > 0 && copy(request.ID[:], r.Msg.Request) != len(request.ID) {
 		return nil, apiError(invalid("a request id has %d bytes, not %d", len(request.ID), len(r.Msg.Request)))
 	}
-	before, _, err := s.jobInfo(r.Msg.Job)
-	if err != nil { // this node may lag behind the one that took the submit
-		if err := s.sync(ctx, true); err != nil {
-			return nil, apiError(err)
-		}
-		if before, _, err = s.jobInfo(r.Msg.Job); err != nil {
-			return nil, apiError(err)
-		}
+	before, err := s.lookup(ctx, r.Msg.Job)
+	if err != nil {
+		return nil, apiError(err)
 	}
 	id, err := jobs.ParseJobID(before.Id)
 	if err != nil {
@@ -482,28 +497,19 @@ func (s *service) control(ctx context.Context, r jobs.Request) (uint64, error) {
 	if err = errors.Join(err, outcome.Err()); err != nil {
 		return 0, err
 	}
-	return index, s.waitFor(ctx, func() bool { return s.n.log.Applied() >= index })
+	return index, s.n.log.WaitApplied(ctx, index)
 }
 
 // quiet waits until no node can start an attempt that the index forbids.
 func (s *service) quiet(ctx context.Context, index uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, quietTimeout)
 	defer cancel()
-	err := s.waitFor(ctx, func() bool { return s.n.session.view().Quiet >= index })
-	if err != nil {
-		return &api.Error{
-			Code: connect.CodeUnavailable, What: "the change is in the log, but not every node has confirmed it",
-			Remedy: "repeat the command to wait for the confirmation: it is safe",
-		}
-	}
-	return nil
-}
-
-// waitFor looks at a condition with every change of the ledger and every pong.
-func (s *service) waitFor(ctx context.Context, holds func() bool) error {
-	for !holds() {
+	for s.n.session.view().Quiet < index {
 		if !pause(ctx, 20*time.Millisecond) {
-			return consensus.ErrNoLeader
+			return &api.Error{
+				Code: connect.CodeUnavailable, What: "the change is in the log, but not every node has confirmed it",
+				Remedy: "repeat the command to wait for the confirmation: it is safe",
+			}
 		}
 	}
 	return nil

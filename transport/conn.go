@@ -3,6 +3,7 @@ package transport
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -109,15 +110,12 @@ func (c *Conn) endWrite() {
 	c.writers--
 }
 
-// fail turns an error of the stream into ours, and takes a lost connection out of the
-// cache at once, so that the caller's next Dial does not meet it.
+// fail turns an error of the stream into ours. A lost connection need not be taken out of
+// the cache here: Dial notices.
 func (c *Conn) fail(op string, err error) error {
 	ours := plain(err)
-	if ours == nil || ours == err {
-		return err // io.EOF
-	}
-	if c.session != nil && errors.Is(ours, ErrLost) {
-		c.e.drop(c.session)
+	if ours == nil || ours == io.EOF {
+		return ours
 	}
 	return fmt.Errorf("transport: %s %s: %w", op, c.peer, ours)
 }

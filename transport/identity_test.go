@@ -26,6 +26,9 @@ func TestAuthoritySurvivesStorage(t *testing.T) {
 	if id.ID() != nodeID(1) || id.Role() != RoleVoter || id.Cluster() != "orchard" || id.CADigest() != ca.Digest() {
 		t.Errorf("identity = %s %s %s %x", id.ID(), id.Role(), id.Cluster(), id.CADigest())
 	}
+	if other := identity(t, ca, nodeID(2), time.Hour); id.resetKey == other.resetKey || id.resetKey == [32]byte{} {
+		t.Error("two identities have the same reset key")
+	}
 	if left := time.Until(ca.cert.NotAfter); left < 19*365*24*time.Hour {
 		t.Errorf("the authority ends in %v, want about 20 years", left)
 	}

@@ -180,11 +180,11 @@ func TestJoinersOfBadWill(t *testing.T) {
 		e := m.open(1)
 		var handled atomic.Int32
 		e.ServeJoin(func(context.Context, net.Addr, []byte) ([]byte, error) { handled.Add(1); return nil, nil })
-		knock := func() *quic.Conn {
+		knock := func(kinds ...string) *quic.Conn {
 			conn := m.listen("10.0.9.9:0")
 			transport := &quic.Transport{Conn: newSocket(conn, nil)}
 			t.Cleanup(func() { transport.Close(); conn.Close() })
-			q, err := transport.Dial(within(t, 5*time.Second), e.Addr(), &tls.Config{NextProtos: []string{string(kindJoin)}, InsecureSkipVerify: true, ServerName: "x"}, &quic.Config{KeepAlivePeriod: time.Second})
+			q, err := transport.Dial(within(t, 5*time.Second), e.Addr(), &tls.Config{NextProtos: kinds, InsecureSkipVerify: true, ServerName: "x"}, &quic.Config{KeepAlivePeriod: time.Second})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -201,7 +201,7 @@ func TestJoinersOfBadWill(t *testing.T) {
 			"wrong kind": {garbled.Bytes(), "could not be read"},
 			"cut":        {tooLarge.Bytes()[:5], "could not be read"},
 		} {
-			q := knock()
+			q := knock(string(kindJoin))
 			s, err := q.OpenStream()
 			if err != nil {
 				t.Fatal(err)
@@ -213,7 +213,10 @@ func TestJoinersOfBadWill(t *testing.T) {
 				t.Errorf("%s: answer = %d %q, %v; want an error with %q", name, kind, reply, err, tt.want)
 			}
 		}
-		silent := knock() // opens nothing and is thrown out
+		greedy := knock(string(kindJoin), string(kindRaft)) // only pure joiners need no certificate
+		<-greedy.Context().Done()
+		wantErr(t, "an offer of more than to join", plain(context.Cause(greedy.Context())), ErrRefused)
+		silent := knock(string(kindJoin)) // opens nothing and is thrown out
 		start := time.Now()
 		<-silent.Context().Done()
 		if took := time.Since(start); took > joinTimeout+time.Second {

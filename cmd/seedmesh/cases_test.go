@@ -75,8 +75,11 @@ func printed(t *testing.T, lines string) map[string]survivor {
 	return list
 }
 
-// shortCase bounds the seeds of a case that runs in every test.
-const shortCase = 1 << 22
+// Bounds of the seeds of a case: in every test, and in a short one.
+const (
+	testCase  = 1 << 22
+	shortCase = 1 << 17
+)
 
 // TestCases cracks every case through the command line, under the strict and the
 // loose threshold.
@@ -96,7 +99,7 @@ func TestCases(t *testing.T) {
 				t.Fatal(err)
 			}
 			start, seeds := number(t, c.Search.SeedStart), number(t, c.Search.SeedCount)
-			if !c.Survivors.Complete || seeds > shortCase {
+			if !c.Survivors.Complete || seeds > testCase || testing.Short() && seeds > shortCase {
 				t.Skip("this case is for a faster device")
 			}
 			for _, set := range []struct {

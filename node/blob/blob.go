@@ -90,7 +90,9 @@ type CorruptError struct {
 	What   string // what is wrong
 }
 
-func (e *CorruptError) Error() string { return fmt.Sprintf("blob: %s is damaged: %s", e.Digest, e.What) }
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("blob: %s is damaged: %s", e.Digest, e.What)
+}
 
 // Remedy says what to do about it.
 func (e *CorruptError) Remedy() string {

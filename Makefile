@@ -1,0 +1,76 @@
+# seedmesh: one binary, no cgo. "make help" lists the targets.
+
+GO      ?= go
+PREFIX  ?= /usr/local
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X seedmesh/node.Version=$(VERSION)
+
+# How long each fuzz target runs.
+FUZZTIME ?= 30s
+# More arguments for the tests of a target, such as ARGS='-run Simulation -v'.
+ARGS ?=
+
+LINT := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+VULN := $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+export CGO_ENABLED = 0
+
+.PHONY: help build test check lint vet race tidy vuln fuzz sim bench chaos demo install clean toolchain
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: toolchain ## bin/seedmesh, stamped with the version
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/seedmesh ./cmd/seedmesh
+
+test: build ## every test that needs nothing but Go
+	$(GO) test $(ARGS) ./...
+
+check: lint vet race tidy vuln ## lint, vet, the race detector on the fast tests, tidy, known vulnerabilities
+
+lint: toolchain
+	$(LINT) run ./...
+
+vet: toolchain
+	$(GO) vet ./...
+
+tidy: toolchain
+	$(GO) mod tidy -diff
+
+race: toolchain ## the fast tests under the race detector, which needs a C compiler
+	@.ci/need cc gcc libc6-dev || { echo "left out: the race detector, for want of a C compiler"; exit 0; }; \
+	echo "$(GO) test -race -short ./..."; CGO_ENABLED=1 $(GO) test -race -short $(ARGS) ./...
+
+vuln: toolchain
+	@echo "$(VULN) ./..."; out=$$($(VULN) ./... 2>&1); code=$$?; echo "$$out"; \
+	case $$code in 0) ;; 3) exit 3 ;; *) echo "left out: the search for known vulnerabilities, its database could not be reached" ;; esac
+
+fuzz: toolchain ## every fuzz target for FUZZTIME
+	@for pkg in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	  done; \
+	done
+
+sim: toolchain ## the simulation of the ledger under faults
+	$(GO) test -count=1 -v $(ARGS) -run 'UnderFaults|Sim' ./jobs
+
+bench: toolchain ## measure on this machine
+	$(GO) test -run '^$$' -bench . -benchmem $(ARGS) ./...
+
+chaos: build ## real processes that are killed
+	@if [ -d tests/chaos ]; then $(GO) test -count=1 -timeout 60m -v $(ARGS) ./tests/chaos/...; \
+	else echo "left out: there are no chaos tests in this checkout"; fi
+
+demo: build ## a mesh of three processes here cracks an example while its leader is killed
+	bin/seedmesh demo
+
+install: build ## to PREFIX/bin
+	install -d '$(DESTDIR)$(PREFIX)/bin'
+	install -m 0755 bin/seedmesh '$(DESTDIR)$(PREFIX)/bin/seedmesh'
+
+clean:
+	rm -rf bin
+
+toolchain:
+	@.ci/need $(GO) golang-go
