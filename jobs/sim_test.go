@@ -63,6 +63,7 @@ type sim struct {
 	ended           map[JobID]JobState
 	log             [][]byte // entries, when kept
 	keepLog         bool
+	maxQueue        int // jobs at once: with few, slots stand idle and claims are worked on twice
 	finishes        int
 	faults          int
 }
@@ -72,6 +73,7 @@ func newSim(seed uint64) *sim {
 		Rand: rand.New(rand.NewPCG(seed, 0)), leader: NewState(), replica: NewState(),
 		submitted: map[string]Digest{}, ended: map[JobID]JobState{},
 	}
+	m.maxQueue = m.IntN(7)
 	for i := range 2 + m.IntN(4) {
 		m.nodes = append(m.nodes, &simNode{id: NodeID{byte(i + 1)}, slots: 1 + m.IntN(3)})
 	}
@@ -179,7 +181,7 @@ func (m *sim) someRange() Range {
 }
 
 func (m *sim) submit() {
-	if len(m.leader.queue) > 6 {
+	if len(m.leader.queue) > m.maxQueue {
 		return
 	}
 	m.nextID++

@@ -148,7 +148,9 @@ func (s *State) nodeFields(x *coder, n *Node) {
 	n = orNew(n)
 	n.fields(x)
 	list(x, &n.Slots, MaxSlots, func(sl **Slot) {
-		*sl = orNew(*sl)
+		if *sl == nil { // taking a snapshot writes nothing: others may be looking
+			*sl = new(Slot)
+		}
 		(&slotRecord{Slot: *sl}).fields(x)
 	})
 	if !x.decoding || x.err != nil {

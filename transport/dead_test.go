@@ -271,6 +271,7 @@ func TestManyStreamsOfOneDeadPeer(t *testing.T) {
 		for range 100 {
 			wantErr(t, "Read", <-errs, ErrLost)
 		}
+		synctest.Wait()
 		if got := a.Stats().Connections; got != 0 {
 			t.Errorf("%d connections, want 0", got)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -228,25 +229,36 @@ func (e *Endpoint) watch(s *session, conn *quic.Conn) {
 }
 
 // connect makes a connection of which both sides have accepted the other's certificate.
+// quic-go refuses connections while more than 32 wait to be accepted, as in a flash crowd;
+// that says nothing against the peer, so it is tried again.
 func (e *Endpoint) connect(caller context.Context, kind Kind, to Peer) (*quic.Conn, Peer, error) {
 	e.stats.dials.Add(1)
-	conn, peer, err := e.handshake(caller, kind, to)
+	ctx, cancel := context.WithTimeout(caller, dialTimeouts*e.cfg.HandshakeTimeout)
+	defer cancel()
+	conn, peer, err := e.handshake(ctx, kind, to)
+	for wait := busyWait; busy(err) && ctx.Err() == nil; wait *= 2 {
+		select {
+		case <-time.After(wait/2 + rand.N(wait)):
+			conn, peer, err = e.handshake(ctx, kind, to)
+		case <-ctx.Done():
+		}
+	}
 	if err == nil {
 		return conn, peer, nil
 	}
 	e.stats.dialFailures.Add(1)
-	if caller.Err() != nil {
+	switch {
+	case caller.Err() != nil:
 		return nil, Peer{}, caller.Err()
-	}
-	if silent(err) {
+	case silent(err):
 		return nil, Peer{}, ErrUnreachable
+	case busy(err):
+		return nil, Peer{}, fmt.Errorf("%w: it takes no connections", ErrUnreachable)
 	}
 	return nil, Peer{}, plain(err)
 }
 
 func (e *Endpoint) handshake(ctx context.Context, kind Kind, to Peer) (*quic.Conn, Peer, error) {
-	ctx, cancel := context.WithTimeout(ctx, handshakeRetries*e.cfg.HandshakeTimeout)
-	defer cancel()
 	addr, err := resolve(ctx, to.Addr, e.Addr())
 	if err != nil {
 		return nil, Peer{}, err
@@ -278,6 +290,12 @@ func silent(err error) bool {
 	}
 	_, ok := errors.AsType[*quic.HandshakeTimeoutError](err)
 	return ok
+}
+
+// busy reports whether the peer answered, but takes no connections at this moment.
+func busy(err error) bool {
+	refusal, ok := errors.AsType[*quic.TransportError](err)
+	return ok && refusal.Remote && refusal.ErrorCode == quic.ConnectionRefused
 }
 
 // resolve turns HOST:PORT into an address that the socket at local can send to. Only a

@@ -66,13 +66,14 @@ const (
 	DefaultMaxStreams       = 10_000
 	DefaultUnusedTimeout    = time.Minute
 
-	maxUniStreams    = 8      // per connection: the hello and HTTP/3's own
-	maxAccepted      = 20_000 // accepted connections at once, about 41 KiB each
-	acceptBacklog    = 256    // streams per kind that no Accept has taken yet
-	unprovenDials    = 200    // handshakes per second before callers must first prove their address
-	pingLinger       = 5 * time.Second
-	helloTimeout     = 2 * time.Second // for a peer to take our hello
-	handshakeRetries = 2               // a handshake that makes progress may take this many timeouts
+	maxUniStreams = 8      // per connection: the hello and HTTP/3's own
+	maxAccepted   = 20_000 // accepted connections at once, about 41 KiB each
+	acceptBacklog = 256    // streams per kind that no Accept has taken yet
+	unprovenDials = 200    // handshakes per second before callers must first prove their address
+	pingLinger    = 5 * time.Second
+	helloTimeout  = 2 * time.Second       // for a peer to take our hello
+	dialTimeouts  = 2                     // a dial that gets answers may take this many handshake timeouts
+	busyWait      = 20 * time.Millisecond // before a refused dial is tried again; doubles each time
 )
 
 // A Config is what an Endpoint is made of. Conn and Identity are required; zero durations

@@ -73,18 +73,12 @@ func newRoot(e *env) *cobra.Command {
 		&cobra.Group{ID: groupJobs, Title: "Jobs:"},
 		&cobra.Group{ID: groupMesh, Title: "The mesh:"},
 	)
-	addGroup(root, groupSearch, newSieve(e), newPlan(e), newPredict(e), newGenerators(e))
+	addGroup(root, groupSearch, newSieve(e), newPlan(e), newPredict(e), newGenerators(e), newDemo(e))
 	addGroup(root, groupJobs, newJobs(e), newJob(e), newResults(e), newLedger(e))
 	addGroup(root, groupMesh, newInit(e), newToken(e), newJoin(e), newUp(e), newNodes(e), newNode(e), newStatus(e), newConfig(e))
 	root.AddCommand(newCompletion(e), newVersion(e), newExecutor(e))
-	for _, add := range moreVerbs {
-		root.AddCommand(add(e))
-	}
 	return root
 }
-
-// moreVerbs are verbs that a file adds by itself, from its init function.
-var moreVerbs []func(*env) *cobra.Command
 
 const rootHelp = `seedmesh finds the seeds that explain observed outputs of a pseudo-random generator.
 

@@ -201,7 +201,7 @@ func receive(ctx context.Context, client meshv1connect.MeshClient, q *meshv1.Res
 	if err != nil {
 		return err
 	}
-	defer stream.Close()
+	defer func() { _ = stream.Close() }() // nothing is left to read
 	for skip := *written; stream.Receive(); {
 		data := stream.Msg().GetData()
 		have := min(skip, int64(len(data)))
