@@ -72,14 +72,15 @@ func searchOn(ctx context.Context, d Device, s *Search, r Range, watch func(uint
 func toEnd(r Range) func(uint64) uint64 { return func(uint64) uint64 { return r.Last } }
 
 // reference is the definition written down: every seed, skip and offset, each
-// from a fresh stream, with no shortcut.
+// from the seed on, with no shortcut.
 func reference(s *Search, r Range) finding {
+	g := s.def.open()
 	f := finding{last: r.Last, acct: AccountOf(r), ok: true}
 	for seed := r.First; ; seed++ {
 		best, matches := Survivor{}, -1
 		for skip := s.skip.Min; skip <= s.skip.Max; skip++ {
 			for offset := s.offset.Min; offset <= s.offset.Max; offset++ {
-				if n := referenceMatches(s, seed, skip, offset); n > matches {
+				if n := referenceMatches(s, g, seed, skip, offset); n > matches {
 					best, matches = Survivor{seed, uint16(n), uint16(skip), offset}, n
 				}
 			}
@@ -93,8 +94,7 @@ func reference(s *Search, r Range) finding {
 	}
 }
 
-func referenceMatches(s *Search, seed uint64, skip, offset uint32) int {
-	g := s.def.open()
+func referenceMatches(s *Search, g stream, seed uint64, skip, offset uint32) int {
 	g.seed(seed)
 	g.skip(s.start(skip, offset))
 	outputs := make([]uint64, s.points[len(s.points)-1].index*(uint64(skip)+1)+1)

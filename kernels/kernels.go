@@ -7,7 +7,8 @@
 // What is computed is defined in docs/SIEVE.md.
 //
 // Read kernels.go for the nouns, spec.go for the checks, generators.go for the
-// registry, cpu.go for the device every machine has.
+// registry, search.go and sieve.go for how a seed is tested, cpu.go for the
+// device every machine has, conformance.go for what any device must pass.
 package kernels
 
 import (

@@ -138,7 +138,7 @@ func (s *Search) Draws() int { return s.draws }
 // Need is how many draws must match.
 func (s *Search) Need() int { return s.need }
 
-// Skip and Offset are the searched bounds.
+// Skip is how many outputs may have been discarded between two draws.
 func (s *Search) Skip() Bounds { return s.skip }
 
 // Offset is how many outputs may have been discarded before the first draw.

@@ -114,6 +114,9 @@ func (v *sieve) testBatch(first uint64, batch []uint64, found []Survivor, acct *
 	}
 	for seed := first; len(batch) > 0; seed, batch = seed+1, batch[head:] {
 		row := batch[:head:head]
+		if v.abort.Load() {
+			return found
+		}
 		acct.visit(seed)
 		if !v.mayPass(row) {
 			continue
@@ -152,6 +155,7 @@ func (v *sieve) mayPass(row []uint64) bool {
 		return false
 	}
 	points := s.points[:p.first]
+	tried := 0 // pairs of skip and offset
 	for skip := s.skip.Min; skip <= s.skip.Max; skip++ {
 		stride := uint64(skip) + 1
 		at := s.start(skip, s.offset.Min) - p.base
@@ -165,7 +169,8 @@ func (v *sieve) mayPass(row []uint64) bool {
 			if hits >= p.hits {
 				return true
 			}
-			if at++; at%abortEvery == 0 && v.abort.Load() {
+			at++
+			if tried++; tried%abortEvery == 0 && v.abort.Load() {
 				return false
 			}
 		}

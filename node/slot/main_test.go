@@ -120,9 +120,9 @@ func playFake(what string) error {
 		if err := cmd.Start(); err != nil {
 			return err
 		}
-		say(ready)
-		next()
 		fmt.Fprintln(os.Stderr, "child", cmd.Process.Pid)
+		say(ready)
+		say(errorReport(next().GetSearch().GetId(), Failed, "not today"))
 		os.Exit(4)
 	case "late": // dies between two tasks
 		say(ready)
@@ -190,6 +190,7 @@ func newTestProcess(t *testing.T, cfg Config, lim limits) *process {
 		cfg.Device = "cpu"
 		cfg.Threads = 1
 	}
+	cfg.Env = append(cfg.Env, "GORACE=atexit_sleep_ms=0") // the race detector's default is a second
 	p, err := newProcess(cfg, lim)
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -232,10 +233,11 @@ func TestDeadBetweenTasks(t *testing.T) {
 func TestGroupDiesWithItsLeader(t *testing.T) {
 	p := newTestProcess(t, Config{Command: []string{selfPath, "fake-family"}}, defaultLimits)
 	_, err := p.Run(t.Context(), smallTask())
-	e := wantClass(t, err, Died)
+	wantClass(t, err, Failed)
+	<-p.child.dead // of itself: nothing but its end kills the group
 	var pid int
-	if _, err := fmt.Sscanf(e.Stderr, "child %d", &pid); err != nil {
-		t.Fatal(e.Stderr, err)
+	if _, err := fmt.Sscanf(p.child.stderr.String(), "child %d", &pid); err != nil {
+		t.Fatal(err)
 	}
 	awaitEnd(t, pid)
 }
@@ -296,6 +298,30 @@ func TestStartToken(t *testing.T) {
 	}
 	if len(token) != 0 {
 		t.Error("the token is still out")
+	}
+}
+
+// All starts come from one thread, however busy the others are.
+func TestLauncherIsOneThread(t *testing.T) {
+	var mu sync.Mutex
+	seen := make(map[int]bool)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 200 {
+				_ = onLauncher(func() error {
+					mu.Lock()
+					defer mu.Unlock()
+					seen[unix.Gettid()] = true
+					return unix.Access("/", unix.R_OK)
+				})
+				runtime.Gosched()
+			}
+		})
+	}
+	all.Wait()
+	if len(seen) != 1 {
+		t.Errorf("executors were started from %d threads", len(seen))
 	}
 }
 
@@ -375,6 +401,7 @@ func TestQuarantine(t *testing.T) {
 	holder := exec.Command(selfPath, "fake-holder")
 	holder.Args[0] = os.Args[0]
 	holder.ExtraFiles = []*os.File{f}
+	holder.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	out, err := holder.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
