@@ -147,6 +147,10 @@ func TestASlotHoldsTwoClaimsAtMost(t *testing.T) {
 	if c := l.take(slot(1, 9), 1); c != nil {
 		t.Errorf("Take of a slot that is not there = %+v", c)
 	}
+	l.must(&Expire{node(1), 1})
+	if l.Offer(slot(1, 0), 1, l.at) || l.Offer(slot(9, 0), 1, l.at) {
+		t.Errorf("Offer to a dead or unknown node = true, want nothing for it")
+	}
 }
 
 func TestBackoffDoubles(t *testing.T) {

@@ -166,12 +166,12 @@ func (m *sim) act() {
 
 // ranges are awkward on purpose: short, long, and at both ends of the space.
 func (m *sim) someRange() Range {
-	switch m.IntN(5) {
-	case 0:
+	switch kind := m.IntN(5); {
+	case kind == 0 && m.maxQueue > 2: // never ends, so that nothing is ever late
 		return Range{0, 1<<64 - 1}
-	case 1:
+	case kind == 1:
 		return Range{1<<64 - 1 - uint64(m.IntN(100_000)), 1<<64 - 1}
-	case 2:
+	case kind == 2:
 		first := m.Uint64() >> 1
 		return Range{first, first}
 	default:
@@ -228,7 +228,11 @@ func (m *sim) upkeep(n *simNode) {
 		m.send(&Hold{r.Job, r.Stage, r.Piece.First, r.Piece.Blob, n.id})
 		return
 	}
-	if trims := m.leader.TrimPlan(m.clock); len(trims) > 0 {
+	trims := m.leader.TrimPlan(m.clock)
+	if m.IntN(4) == 0 { // a worker may shorten what it holds at any time
+		trims = m.leader.Claims(SlotID{n.id, uint32(m.IntN(n.slots))})
+	}
+	if len(trims) > 0 {
 		c := trims[0]
 		m.send(&Trim{c.Fence, c.Slot.Node, c.Incarnation, c.Range.First + (c.Range.Last-c.Range.First)/2})
 		return

@@ -24,6 +24,7 @@ var layers = map[string]int{
 	"jobs":      0,
 	"kernels":   0,
 	"transport": 0,
+	"examples":  0,
 	"consensus": 1,
 	"node/api":  2,
 	"node/blob": 2,
@@ -32,7 +33,6 @@ var layers = map[string]int{
 	"node":      3,
 	"cmd":       4,
 	"tests":     5,
-	"examples":  5,
 }
 
 // families are packages of one layer that import each other: a folder and what

@@ -363,7 +363,7 @@ func Fetch(ctx context.Context, conn net.Conn, store *Store, d Digest) error {
 }
 
 // Get asks the node at the other end of conn for a blob, and has use read its
-// bytes, which are not verified. It fails as Push does, and with use's error.
+// bytes, which are not verified; r ends after size bytes. It fails as Push does, and with use's error.
 func Get(ctx context.Context, conn net.Conn, d Digest, use func(r io.Reader, size int64) error) error {
 	s, release := newStream(ctx, conn, answerLimit)
 	defer release()
@@ -383,7 +383,7 @@ func Get(ctx context.Context, conn net.Conn, d Digest, use func(r io.Reader, siz
 		return fmt.Errorf("fetch %s: %w", d, &TooLargeError{"bytes", size, MaxBlobBytes})
 	}
 	s.until = time.Now().Add(transferTime(int64(size)))
-	if err := use(s, int64(size)); err != nil {
+	if err := use(io.LimitReader(s, int64(size)), int64(size)); err != nil {
 		return fmt.Errorf("fetch %s: %w", d, err)
 	}
 	return nil

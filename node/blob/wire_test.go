@@ -61,6 +61,17 @@ func TestCopies(t *testing.T) {
 				t.Error("the bytes differ")
 			}
 			conn, done = serve(ctx, b)
+			err := Get(ctx, conn, d, func(r io.Reader, n int64) error {
+				got, err := io.ReadAll(r)
+				if n != int64(size) || !bytes.Equal(got, data) {
+					t.Errorf("Get gives %d other bytes", n)
+				}
+				return err
+			})
+			if err := errors.Join(err, <-done); err != nil {
+				t.Fatal(err)
+			}
+			conn, done = serve(ctx, b)
 			have, err := Ask(ctx, conn, []Digest{{1}, d, {2}})
 			if err := errors.Join(err, <-done); err != nil || !slices.Equal(have, []bool{false, true, false}) {
 				t.Errorf("Ask = %v, %v", have, err)

@@ -141,7 +141,7 @@ func (c *child) wait(stderr *os.File) {
 		}
 	}
 	c.mu.Lock()
-
+	_ = unix.Kill(-c.pid, unix.SIGKILL)
 	_ = c.cmd.Wait() // ProcessState tells
 	c.reaped = true
 	c.mu.Unlock()

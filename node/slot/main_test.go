@@ -29,6 +29,11 @@ func TestMain(m *testing.M) {
 	switch {
 	case role == "executor":
 		err = Main(context.Background(), os.Stdin, os.Stdout, args)
+	case role == "fake-orphan": // does not get the signal that its node has died
+		err = unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0)
+		if err == nil {
+			err = Main(context.Background(), os.Stdin, os.Stdout, args)
+		}
 	case role == "node":
 		err = playNode(args)
 	case strings.HasPrefix(role, "fake-"):
@@ -98,8 +103,10 @@ func playFake(what string) error {
 		select {}
 	case "old":
 		ready.GetReady().Protocol = 99
-	case "stubborn": // survives its node, as one that hangs in a driver would
-		_ = unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0)
+	case "stubborn", "wedged": // does not look at its input any more; the first also survives its node
+		if what == "stubborn" {
+			_ = unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0)
+		}
 		say(ready)
 		id := next().GetSearch().GetId()
 		say(progressReport(id, 0))

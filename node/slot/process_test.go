@@ -382,11 +382,16 @@ func TestNodeKilled(t *testing.T) {
 	}
 }
 
+// Either is enough: the signal, and the end of its input.
 func TestExecutorEndsWithItsNode(t *testing.T) {
-	node, executor := startNode(t, t.TempDir(), "executor")
-	_ = node.Process.Kill()
-	_ = node.Wait()
-	awaitEnd(t, executor)
+	for _, role := range []string{"executor", "fake-wedged", "fake-orphan"} {
+		t.Run(role, func(t *testing.T) {
+			node, executor := startNode(t, t.TempDir(), role)
+			_ = node.Process.Kill()
+			_ = node.Wait()
+			awaitEnd(t, executor)
+		})
+	}
 }
 
 // A process that holds the lock and is not the recorded one is left alone, and
