@@ -22,6 +22,10 @@ type Setup struct {
 	Name    string // default: the host's name
 	Listen  string // HOST:PORT
 	Cluster string // of Init; default: seedmesh
+
+	// Socket makes the socket that a join request is sent from, for tests; nil is
+	// a UDP socket.
+	Socket func() (net.PacketConn, error)
 }
 
 func (s *Setup) fill() error {
@@ -232,7 +236,11 @@ func Join(ctx context.Context, s Setup, tokenAtAddr string) error {
 	if err != nil {
 		return err
 	}
-	reply, err := requestJoin(ctx, token, addr, joinRequest{token.secret[:], id.String(), s.Name, s.Listen, csr})
+	socket := s.Socket
+	if socket == nil {
+		socket = func() (net.PacketConn, error) { return net.ListenPacket("udp", ":0") }
+	}
+	reply, err := requestJoin(ctx, socket, token, addr, joinRequest{token.secret[:], id.String(), s.Name, s.Listen, csr})
 	if err != nil {
 		return err
 	}
@@ -241,7 +249,7 @@ func Join(ctx context.Context, s Setup, tokenAtAddr string) error {
 	return errors.Join(d.writeJSON(addressFile, reply.Book), d.fill(files, who))
 }
 
-func requestJoin(ctx context.Context, token joinToken, addr string, request joinRequest) (joinReply, error) {
+func requestJoin(ctx context.Context, socket func() (net.PacketConn, error), token joinToken, addr string, request joinRequest) (joinReply, error) {
 	var reply joinReply
 	b, err := json.Marshal(request)
 	if err != nil {
@@ -249,7 +257,7 @@ func requestJoin(ctx context.Context, token joinToken, addr string, request join
 	}
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
-	answer, err := askToJoin(ctx, addr, token, b)
+	answer, err := askToJoin(ctx, socket, addr, token, b)
 	if err != nil {
 		return reply, fmt.Errorf("joining at %s failed: %w", addr, err)
 	}
@@ -264,9 +272,9 @@ func requestJoin(ctx context.Context, token joinToken, addr string, request join
 
 // askToJoin sends the request, again while the member at the address does not
 // answer or is still starting: the same request is granted once.
-func askToJoin(ctx context.Context, addr string, token joinToken, request []byte) ([]byte, error) {
+func askToJoin(ctx context.Context, socket func() (net.PacketConn, error), addr string, token joinToken, request []byte) ([]byte, error) {
 	for {
-		conn, err := net.ListenPacket("udp", ":0")
+		conn, err := socket()
 		if err != nil {
 			return nil, err
 		}

@@ -17,6 +17,7 @@ import (
 	"seedmesh/kernels"
 	"seedmesh/node/api"
 	v1 "seedmesh/node/api/meshv1"
+	"seedmesh/node/api/meshv1/meshv1connect"
 )
 
 // service is the node's API.
@@ -29,8 +30,11 @@ const (
 	endOfSpace   = 1<<64 - 1
 )
 
+// API is what the node answers on its socket and its port.
+func (n *Node) API() meshv1connect.MeshHandler { return &service{n} }
+
 func (n *Node) openAPI() error {
-	h := api.Handler(&service{n})
+	h := api.Handler(n.API())
 	if err := n.ep.ServeHTTP3(h); err != nil {
 		return err
 	}

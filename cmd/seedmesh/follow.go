@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -61,7 +62,7 @@ func (e *env) conclude(meter *meter, info *meshv1.JobInfo) error {
 	p := progressOf(info)
 	if info.GetElapsedSeconds() > 0 && p.Rate == 0 {
 		done, _ := strconv.ParseFloat(info.GetDone(), 64)
-		p.Rate = done / info.GetElapsedSeconds()
+		p.Rate = math.Round(done / info.GetElapsedSeconds())
 	}
 	meter.finish(p)
 	if info.GetState() == "done" {

@@ -87,8 +87,11 @@ func (m *meter) finish(p progress) {
 		m.show(p)
 		return
 	}
-	_, _ = fmt.Fprintf(m.w, "%s: %s seeds in %s, %s seeds/s, %s steps/s; %s\n",
-		p.State, p.Done, span(p.Elapsed), big(p.Rate), big(p.StepsRate), found(p))
+	steps := ""
+	if p.StepsRate > 0 {
+		steps = ", " + big(p.StepsRate) + " steps/s"
+	}
+	_, _ = fmt.Fprintf(m.w, "%s: %s seeds in %s, %s seeds/s%s; %s\n", p.State, p.Done, span(p.Elapsed), big(p.Rate), steps, found(p))
 }
 
 const barWidth = 20 // columns

@@ -259,8 +259,12 @@ func TestCancelOfADeafExecutor(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	task := smallTask()
 	task.Progress = func(uint64) { cancel() }
+	began := time.Now()
 	if _, err := p.Run(ctx, task); err != context.Canceled {
 		t.Errorf("Run = %v", err)
+	}
+	if took := time.Since(began); took > DefaultHangAfter/4 {
+		t.Errorf("it took %v, and %v are enough", took, lim.cancel)
 	}
 	if p.Pid() != 0 {
 		t.Error("the executor is alive")

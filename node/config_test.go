@@ -1,0 +1,135 @@
+package node
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestClusterTOMLIsTheDefaults holds the commented file against the code.
+func TestClusterTOMLIsTheDefaults(t *testing.T) {
+	got, err := LoadConfig("../cluster.toml", "any")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := DefaultConfig()
+	got.Logger, want.Logger = nil, nil
+	got.Node.Slots = nil // an empty list is no list
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("cluster.toml says\n%+v\nthe code has\n%+v", got, want)
+	}
+	b, err := os.ReadFile("../cluster.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range configKeys() {
+		last := key[strings.LastIndexByte(key, '.')+1:]
+		if !strings.Contains(string(b), last+" =") {
+			t.Errorf("cluster.toml does not show %s", key)
+		}
+	}
+}
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "cluster.toml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestUnknownKeyNamesTheNearest(t *testing.T) {
+	for text, near := range map[string]string{
+		"[raft]\nhartbeat = \"1s\"\n":                     "raft.heartbeat",
+		"[nodes]\nlisten = \"x\"\n":                       "node.listen",
+		"[node.big]\nadvertize = \"a:1\"\n":               "node.advertise",
+		"[[node.slot]]\ndevise = \"cpu\"\n":               "node.slot.device",
+		"[[node.big.slot]]\nthread = 3\ndevice=\"cpu\"\n": "node.slot.threads",
+	} {
+		_, err := LoadConfig(write(t, text), "small")
+		var unknown *UnknownKeyError
+		if !errors.As(err, &unknown) || unknown.Nearest != near {
+			t.Errorf("LoadConfig(%q) = %v, want an unknown key near %s", text, err, near)
+		}
+	}
+}
+
+func TestNodeTableOverrides(t *testing.T) {
+	path := write(t, `
+[node]
+listen = "10.0.0.1:7946"
+[[node.slot]]
+device = "cpu"
+threads = 2
+[node.big]
+listen = "10.0.0.5:7946"
+[[node.big.slot]]
+device = "cpu"
+threads = 4
+[[node.big.slot]]
+device = "sim"
+sim_rate = 1e6
+[session]
+silence = "3s"
+`)
+	big, err := LoadConfig(path, "big")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if big.Node.Listen != "10.0.0.5:7946" || len(big.Node.Slots) != 2 || big.Node.Slots[1].SimRate != 1e6 {
+		t.Errorf("big: %+v", big.Node)
+	}
+	small, err := LoadConfig(path, "small")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if small.Node.Listen != "10.0.0.1:7946" || len(small.Node.Slots) != 1 || small.Node.Slots[0].Threads != 2 {
+		t.Errorf("small: %+v", small.Node)
+	}
+	if time.Duration(small.Session.Silence) != 3*time.Second {
+		t.Errorf("silence is %v", small.Session.Silence)
+	}
+}
+
+func TestBadConfigIsRefused(t *testing.T) {
+	for name, text := range map[string]string{
+		"lease above heartbeat": "[raft]\nlease = \"1s\"\n",
+		"even voters":           "[raft]\nvoters = 4\n",
+		"no unit":               "[raft]\nheartbeat = 150\n",
+		"negative duration":     "[session]\nping = \"-1s\"\n",
+		"unknown device":        "[[node.slot]]\ndevice = \"tpu\"\n",
+		"sim without a rate":    "[[node.slot]]\ndevice = \"sim\"\n",
+		"not TOML":              "[raft\n",
+	} {
+		if _, err := LoadConfig(write(t, text), "n"); err == nil {
+			t.Errorf("%s: LoadConfig(%q) accepted it", name, text)
+		}
+	}
+}
+
+func FuzzLoadConfig(f *testing.F) {
+	f.Add("[raft]\nheartbeat = \"1s\"\n")
+	f.Add("[[node.big.slot]]\nthreads = 3\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		c := DefaultConfig()
+		_ = c.decode([]byte(text), "big")
+	})
+}
+
+func FuzzParseToken(f *testing.F) {
+	f.Add(newToken([32]byte{1}).String())
+	f.Fuzz(func(t *testing.T, text string) {
+		token, err := parseToken(text)
+		if err != nil {
+			return
+		}
+		if again, err := parseToken(token.String()); err != nil || again != token {
+			t.Errorf("parseToken(%q) does not survive its own text", text)
+		}
+	})
+}
