@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 )
 
 // lockTimeout is how long opening the log waits for another process's lock.
@@ -37,7 +38,7 @@ func openStore(path string, fatal func(error)) (*store, error) {
 }
 
 func (s *store) guard(doing string, err error) error {
-	if err != nil && !errors.Is(err, bbolt.ErrDatabaseNotOpen) {
+	if err != nil && !errors.Is(err, bbolterrors.ErrDatabaseNotOpen) {
 		s.fatal(fmt.Errorf("consensus: %s the log failed, so this node stops rather than promise what may not be on disk; mend the disk and start it again: %w", doing, err))
 	}
 	return err

@@ -45,6 +45,8 @@ func (c *Submit) check(s *State) Outcome {
 	switch {
 	case len(s.jobs) >= MaxJobs:
 		return refuse(Limit, "%d jobs exist already: remove some that have ended (seedmesh job rm)", MaxJobs)
+	case len(s.keys) >= MaxKeys:
+		return refuse(Limit, "%d idempotency keys are remembered already; they live for 7 days after their jobs", MaxKeys)
 	case c.Kind != Seeds && c.Kind != Tasks:
 		return refuse(Invalid, "%d is not a kind of job", c.Kind)
 	case len(c.Stages) == 0 || len(c.Stages) > MaxStages:

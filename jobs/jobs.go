@@ -31,6 +31,7 @@ const (
 	MaxHolders      = 16       // holders of one piece
 	MaxAttempts     = 100      // attempts that a job may allow for a piece
 	MaxClaimSeeds   = 1 << 48  // seeds of one claim
+	MaxKeys         = 1 << 20  // idempotency keys that are remembered at once
 	MaxRequests     = 8192     // remembered request ids of users' commands
 	MaxShapesAtSlot = 16       // search shapes whose rate a slot remembers
 

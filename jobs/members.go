@@ -85,6 +85,9 @@ func (c *Forget) apply(s *State) Outcome {
 	if n == nil {
 		return refuse(UnknownNode, "there is no node %s", c.Node)
 	}
+	if len(s.nodes) == 1 {
+		return refuse(Limit, "node %s is the last member of its mesh", n.Name)
+	}
 	s.endClaims(n)
 	s.fleet.leave(n)
 	for _, j := range s.jobsBySeq() {

@@ -159,7 +159,7 @@ func TestEmitError(t *testing.T) {
 	searcher, _ := NewCPU(2).Prepare(t.Context(), s)
 	full := errors.New("disk full")
 	r := Range{0, 1 << 30}
-	if _, _, _, err := searcher.Search(t.Context(), r, toEnd(r), func(Survivor) error { return full }); err != full {
+	if _, _, _, err := searcher.Search(t.Context(), r, toEnd(r), func(Survivor) error { return full }); !errors.Is(err, full) {
 		t.Errorf("Search = %v, want %v", err, full)
 	}
 }

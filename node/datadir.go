@@ -232,11 +232,6 @@ func (d *dataDir) authority() (*transport.Authority, error) {
 	return transport.LoadAuthority(cert, key)
 }
 
-func (d *dataDir) hasAuthority() bool {
-	_, err := os.Stat(filepath.Join(d.path, caKeyFile))
-	return err == nil
-}
-
 // address is an entry of the address book.
 type address struct{ Node, Name, Addr string }
 

@@ -36,9 +36,6 @@ type gossip struct {
 	trans  *gossipTransport
 	log    *slog.Logger
 	change func(id, addr string, alive bool) // called for every news
-
-	mu   sync.Mutex // guards the field below
-	dead map[string]bool
 }
 
 // gossipMeta is what a member says about itself, at most 512 bytes.
@@ -47,7 +44,7 @@ type gossipMeta struct {
 }
 
 func startGossip(ep *transport.Endpoint, id *identity, c Config, advertise string, change func(id, addr string, alive bool)) (*gossip, error) {
-	g := &gossip{log: c.Logger, change: change, dead: map[string]bool{}}
+	g := &gossip{log: c.Logger, change: change}
 	g.trans = newGossipTransport(ep)
 	m := memberlist.DefaultLANConfig()
 	m.Name = id.Node

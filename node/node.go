@@ -378,7 +378,7 @@ func (n *Node) announce(ctx context.Context) {
 			for _, c := range n.cfg.slots() {
 				hello.Slots = append(hello.Slots, jobs.SlotSpec{Device: c.Device})
 			}
-			n.propose(ctx, hello)
+			n.tell(ctx, hello)
 		}
 		select {
 		case <-ctx.Done():
@@ -433,6 +433,15 @@ func (n *Node) serve(ctx context.Context, kind transport.Kind, handle func(conte
 			defer stop()
 			handle(ctx, conn)
 		})
+	}
+}
+
+// tell makes a node's own command happen, however long it takes. What the ledger
+// makes of it is seen in the ledger.
+func (n *Node) tell(ctx context.Context, c jobs.Command) {
+	o, err := n.propose(ctx, c)
+	if err = errors.Join(err, o.Err()); err != nil {
+		n.cfg.Logger.Debug("told in vain", "command", fmt.Sprintf("%T", c), "err", err)
 	}
 }
 

@@ -35,7 +35,7 @@ func (n *Node) deliver(ctx context.Context, c jobs.Claim, r slot.Result, w *blob
 		info, finishErr := w.Finish(r.Last)
 		if err = errors.Join(err, finishErr); err != nil {
 			n.cfg.Logger.Error("a result could not be stored", "job", c.Job, "err", err)
-			n.propose(ctx, &jobs.Fail{
+			n.tell(ctx, &jobs.Fail{
 				Fence: c.Fence, Node: n.id, Incarnation: c.Incarnation, Charged: c.Range,
 				Class: "storage", Message: bounded(err.Error(), jobs.MaxTextBytes),
 			})
@@ -228,7 +228,7 @@ func (n *Node) repair(ctx context.Context) {
 			n.cfg.Logger.Debug("repair put off", "err", err)
 			continue
 		}
-		n.propose(ctx, &jobs.Hold{Job: r.Job, Stage: r.Stage, First: r.Piece.First, Blob: r.Piece.Blob, Node: n.id})
+		n.tell(ctx, &jobs.Hold{Job: r.Job, Stage: r.Stage, First: r.Piece.First, Blob: r.Piece.Blob, Node: n.id})
 	}
 }
 
@@ -248,7 +248,7 @@ func (n *Node) reportLost(ctx context.Context) {
 	})
 	for _, d := range lost {
 		n.cfg.Logger.Error("a blob is missing on this disk", "job", d.Job, "blob", d.Blob)
-		n.propose(ctx, d)
+		n.tell(ctx, d)
 	}
 }
 

@@ -82,6 +82,7 @@ func refusalError(r *jobs.Refusal) *api.Error {
 		e.Code = connect.CodeInvalidArgument
 	case jobs.JobEnded:
 		e.Remedy = "seedmesh job show says how it ended"
+	default:
 	}
 	return e
 }
@@ -179,9 +180,7 @@ func newJobID() (id uint64) {
 // requestDigest identifies what is asked for, so that a key cannot be used twice
 // for different things.
 func requestDigest(m *v1.SubmitRequest) jobs.Digest {
-	h := sha256.New()
-	fmt.Fprintf(h, "%d %x %d %d %q %d %d %d %d", len(m.Spec), m.Spec, m.First, m.Last, m.Name, m.Priority, m.ChunkTimeMs, m.Attempts, m.TimeoutMs)
-	return jobs.Digest(h.Sum(nil))
+	return sha256.Sum256(fmt.Appendf(nil, "%x %d %d %q %d %d %d %d", m.Spec, m.First, m.Last, m.Name, m.Priority, m.ChunkTimeMs, m.Attempts, m.TimeoutMs))
 }
 
 // write makes a user's command happen; a refusal is an error.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -13,8 +14,9 @@ import (
 )
 
 const (
-	lookAgain    = 500 * time.Millisecond // an idle slot looks at the ledger at least so often: waits end without news
-	deliverPause = 250 * time.Millisecond // between tries to deliver a result
+	lookAgain    = 500 * time.Millisecond     // an idle slot looks at the ledger at least so often: waits end without news
+	forever      = 100 * 365 * 24 * time.Hour // the time limit of a job without one
+	deliverPause = 250 * time.Millisecond     // between tries to deliver a result
 )
 
 // worker runs one slot: it asks for work, has its executor do it, and delivers.
@@ -212,10 +214,7 @@ func (w *worker) task(c jobs.Claim) (t slot.Task, timeout time.Duration, ok bool
 var errTimeout = errors.New("the job's time limit for one attempt was reached")
 
 func (w *worker) start(ctx context.Context, c jobs.Claim, task slot.Task, timeout time.Duration, ended chan<- finished) {
-	runCtx, cancel := context.WithCancel(ctx)
-	if timeout > 0 {
-		runCtx, cancel = context.WithTimeoutCause(ctx, timeout, errTimeout)
-	}
+	runCtx, cancel := context.WithTimeoutCause(ctx, cmp.Or(timeout, forever), errTimeout)
 	a := &attempt{claim: c, cancel: cancel, began: time.Now(), last: c.Range.Last}
 	w.mu.Lock()
 	w.current = a
@@ -248,14 +247,14 @@ func (w *worker) settle(ctx context.Context, f finished) {
 	w.mu.Unlock()
 	w.n.goDo(func() {
 		switch {
-		case errors.Is(f.err, context.Canceled): // the claim is gone, or the node stops
+		case errors.Is(f.err, context.Canceled), errors.Is(f.err, slot.ErrClosed): // the claim is gone, or the node stops
 			w.n.discard(f.spool)
 		case f.err != nil:
 			w.n.discard(f.spool)
 			w.fail(ctx, f)
 		case !f.result.OK:
 			w.n.discard(f.spool)
-			w.n.propose(ctx, &jobs.Release{Fence: f.claim.Fence, Node: w.id.Node, Incarnation: f.claim.Incarnation})
+			w.n.tell(ctx, &jobs.Release{Fence: f.claim.Fence, Node: w.id.Node, Incarnation: f.claim.Incarnation})
 		default:
 			w.n.deliver(ctx, f.claim, cutAt(f.result, last), f.spool)
 		}
@@ -280,7 +279,7 @@ func cutAt(r slot.Result, last uint64) slot.Result {
 func (w *worker) fail(ctx context.Context, f finished) {
 	class, message := failureOf(f.err)
 	w.n.cfg.Logger.Warn("attempt failed", "job", f.claim.Job, "fence", f.claim.Fence, "class", class, "err", f.err)
-	w.n.propose(ctx, &jobs.Fail{
+	w.n.tell(ctx, &jobs.Fail{
 		Fence: f.claim.Fence, Node: w.id.Node, Incarnation: f.claim.Incarnation, Charged: f.claim.Range,
 		Class: class, Message: bounded(message, jobs.MaxTextBytes),
 	})

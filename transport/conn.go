@@ -114,7 +114,7 @@ func (c *Conn) endWrite() {
 // the cache here: Dial notices.
 func (c *Conn) fail(op string, err error) error {
 	ours := plain(err)
-	if ours == nil || ours == io.EOF {
+	if ours == nil || errors.Is(ours, io.EOF) {
 		return ours
 	}
 	return fmt.Errorf("transport: %s %s: %w", op, c.peer, ours)

@@ -28,7 +28,9 @@ func sendHello(conn *quic.Conn) error {
 	if err != nil {
 		return err
 	}
-	stream.SetWriteDeadline(time.Now().Add(helloTimeout))
+	if err := stream.SetWriteDeadline(time.Now().Add(helloTimeout)); err != nil {
+		return err
+	}
 	if _, err := stream.Write(hello); err != nil {
 		return err
 	}
@@ -41,7 +43,9 @@ func awaitHello(ctx context.Context, conn *quic.Conn) error {
 		return err
 	}
 	if deadline, ok := ctx.Deadline(); ok {
-		stream.SetReadDeadline(deadline)
+		if err := stream.SetReadDeadline(deadline); err != nil {
+			return err
+		}
 	}
 	got := make([]byte, len(hello))
 	if _, err := io.ReadFull(stream, got); err != nil {

@@ -78,7 +78,7 @@ const (
 
 // plain turns quic-go's errors into this package's, so that its types stay inside.
 func plain(err error) error {
-	if err == nil || err == io.EOF || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {

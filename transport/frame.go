@@ -65,7 +65,7 @@ func ReadFrame(r io.Reader, max int) (kind byte, payload []byte, err error) {
 	}
 	body := bytes.NewBuffer(make([]byte, 0, min(size, frameTrust)+bytes.MinRead))
 	if _, err := io.CopyN(body, r, size); err != nil {
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 		return 0, nil, err

@@ -31,7 +31,7 @@ func TestFrameRoundTrip(t *testing.T) {
 			if kind != 7 || !bytes.Equal(got, payload) || err != nil {
 				t.Errorf("ReadFrame = %d, %d bytes, %v; want 7, %d bytes, nil", kind, len(got), err, len(payload))
 			}
-			if _, _, err := ReadFrame(r, 1); err != io.EOF {
+			if _, _, err := ReadFrame(r, 1); !errors.Is(err, io.EOF) {
 				t.Errorf("ReadFrame at the end = %v, want io.EOF", err)
 			}
 		})
@@ -58,7 +58,7 @@ func TestFrameRefuses(t *testing.T) {
 		"cut in payload":   {good[:len(good)-1], io.ErrUnexpectedEOF},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, _, err := ReadFrame(bytes.NewReader(tt.wire), 100); err != tt.want {
+			if _, _, err := ReadFrame(bytes.NewReader(tt.wire), 100); !errors.Is(err, tt.want) {
 				t.Errorf("ReadFrame(% x) = %v, want %v", tt.wire, err, tt.want)
 			}
 		})

@@ -460,7 +460,7 @@ func (e *Endpoint) Close() error {
 	for _, conn := range open {
 		conn.CloseWithError(endCode, reasonClosing)
 	}
-	e.accept.Close()
+	_ = e.accept.Close()
 	e.wg.Wait()
 	e.quic.Close()
 	err := e.cfg.Conn.Close()

@@ -364,7 +364,7 @@ func (d *demo) results(ctx context.Context, job string) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer stream.Close()
+	defer func() { _ = stream.Close() }()
 	var all []byte
 	for stream.Receive() {
 		all = append(all, stream.Msg().Data...)

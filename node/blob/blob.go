@@ -96,7 +96,7 @@ func (e *CorruptError) Error() string {
 
 // Remedy says what to do about it.
 func (e *CorruptError) Remedy() string {
-	return "another holder's copy is used where there is one; check the disk of this node with: seedmesh doctor"
+	return "another holder's copy is used where there is one; check the disk of this node"
 }
 
 // failed says in the store's words that an operation on the disk went wrong.

@@ -316,7 +316,7 @@ func NewReader(r io.Reader, want Digest) (*Reader, error) {
 		v.Header, err = readHeader(v.body)
 	}
 	if err != nil {
-		v.Close()
+		_ = v.Close()
 		return nil, v.broken(err)
 	}
 	return v, nil
@@ -412,7 +412,7 @@ func (r *Reader) All() iter.Seq2[kernels.Survivor, error] {
 				}
 			}
 			if err != nil {
-				if err != io.EOF {
+				if !errors.Is(err, io.EOF) {
 					yield(kernels.Survivor{}, err)
 				}
 				return

@@ -193,7 +193,7 @@ var errEnded = errors.New("blob: the blob was ended before")
 
 // Abort drops what was written. After Commit or Abort it does nothing.
 func (w *Spool) Abort() error {
-	if w.err == errEnded {
+	if errors.Is(w.err, errEnded) {
 		return nil
 	}
 	w.err = errEnded

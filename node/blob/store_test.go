@@ -302,12 +302,12 @@ func TestDiskErrors(t *testing.T) {
 				_ = w.Append(someSurvivors(0, 5000)...) // Finish repeats its error
 				_, errs["Finish"] = w.Finish(1 << 40)
 				for call, err := range errs {
-					if !errors.Is(err, cause) || errors.Is(err, ErrDiskFull) != (cause == full) {
+					if !errors.Is(err, cause) || errors.Is(err, ErrDiskFull) != errors.Is(cause, full) {
 						t.Errorf("%s = %v", call, err)
 					}
 				}
 				var remedy *DiskFullError
-				if cause == full && (!errors.As(errs["Put"], &remedy) || remedy.Remedy() == "") {
+				if errors.Is(cause, full) && (!errors.As(errs["Put"], &remedy) || remedy.Remedy() == "") {
 					t.Error("no remedy")
 				}
 				if n := temps(t, s); n != 0 {

@@ -157,6 +157,6 @@ func located(err error, index int) error {
 	return err
 }
 
-func emptyRange(index int, r kernels.Range) error {
+func emptyRange(index int, r kernels.Range) *Error {
 	return &Error{Slot: index, Class: BadTask, Message: fmt.Sprintf("the range from %d to %d has no seed", r.First, r.Last)}
 }

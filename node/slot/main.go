@@ -262,7 +262,7 @@ func (s *server) command(ctx context.Context, c *slotpb.Command) error {
 func (s *server) begin(ctx context.Context, m *slotpb.Search) error {
 	r := kernels.Range{First: m.First, Last: m.Last}
 	if r.First > r.Last {
-		return s.report(errorReport(m.Id, BadTask, emptyRange(0, r).(*Error).Message))
+		return s.report(errorReport(m.Id, BadTask, emptyRange(0, r).Message))
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	j := &job{id: m.Id, cancel: cancel, done: make(chan struct{})}

@@ -256,7 +256,10 @@ func startNode(t *testing.T, dir, role string) (node *exec.Cmd, executor int) {
 	if err := node.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = node.Process.Kill() })
+	t.Cleanup(func() {
+		_ = node.Process.Kill()
+		endRecorded(recordPath(dir, 0)) // where the test has failed
+	})
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
 		t.Fatal(err)

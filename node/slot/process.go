@@ -474,8 +474,9 @@ func fatal(err error) bool {
 	switch e.Class {
 	case BadTask, Unsupported, Failed, cancelled:
 		return false
+	default:
+		return true
 	}
-	return true
 }
 
 // fail ends the child, and adds to an error what is known of its end.

@@ -260,7 +260,7 @@ func TestCancelOfADeafExecutor(t *testing.T) {
 	task := smallTask()
 	task.Progress = func(uint64) { cancel() }
 	began := time.Now()
-	if _, err := p.Run(ctx, task); err != context.Canceled {
+	if _, err := p.Run(ctx, task); !errors.Is(err, context.Canceled) {
 		t.Errorf("Run = %v", err)
 	}
 	if took := time.Since(began); took > DefaultHangAfter/4 {

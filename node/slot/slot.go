@@ -146,9 +146,10 @@ func (e *Error) Remedy() string {
 	case BadTask, Unsupported:
 		return "see which devices run the generator with: seedmesh generators"
 	case WrongAccount, WrongOrder, Protocol:
-		return "check the device with: seedmesh doctor"
+		return "the device gave wrong answers: check its driver and its memory, and take its slot out of cluster.toml until then"
+	default:
+		return "see the executor's last words in the node's log"
 	}
-	return "see the executor's last words in the node's log, and check the device with: seedmesh doctor"
 }
 
 // ErrClosed is returned by Run after Close, and by a Run that Close ended.

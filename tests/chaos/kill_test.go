@@ -116,8 +116,8 @@ func TestKillRounds(t *testing.T) {
 		id := m.submit(m.nodes[r.IntN(3)], s)
 		m.atShare(id, 0.2+0.4*r.Float64())
 		began, what := time.Now(), ""
-		switch {
-		case round%5 == 4:
+		switch round % 5 {
+		case 4:
 			what = "all"
 			for _, i := range r.Perm(3) {
 				m.kill(i)

@@ -250,17 +250,6 @@ func (m *mesh) await(limit time.Duration, what string, holds func() bool) {
 	}
 }
 
-// someone is a running node.
-func (m *mesh) someone() *proc {
-	for _, p := range m.nodes {
-		if p.running() {
-			return p
-		}
-	}
-	m.Fatal("no node runs")
-	return nil
-}
-
 // job asks any running node about a job; nil when none answers.
 func (m *mesh) job(id string) *meshv1.JobInfo {
 	for _, p := range m.nodes {
