@@ -98,9 +98,9 @@ func playFake(what string) error {
 		os.Exit(3)
 	case "garbage":
 		fmt.Println(strings.Repeat("hello from a driver\n", 100))
-		select {}
+		stay()
 	case "silent":
-		select {}
+		stay()
 	case "old":
 		ready.GetReady().Protocol = 99
 	case "stubborn", "wedged": // does not look at its input any more; the first also survives its node
@@ -110,10 +110,10 @@ func playFake(what string) error {
 		say(ready)
 		id := next().GetSearch().GetId()
 		say(progressReport(id, 0))
-		select {}
+		stay()
 	case "holder": // only holds the lock
 		fmt.Println("holding")
-		select {}
+		stay()
 	case "chatty":
 		in, out, err := takeOver()
 		if err != nil {
@@ -269,4 +269,12 @@ func startNode(t *testing.T, dir, role string) (node *exec.Cmd, executor int) {
 	}
 	go func() { _, _ = io.Copy(io.Discard, out) }()
 	return node, executor
+}
+
+// stay does nothing for ever, in a system call: the Go runtime ends a process
+// whose goroutines all wait for each other.
+func stay() {
+	for {
+		_ = unix.Pause()
+	}
 }
