@@ -147,7 +147,9 @@ func TestDialJudgesBothSides(t *testing.T) {
 
 var errAny = errors.New("any error")
 
-func matches(err, want error) bool { return errors.Is(err, want) || errors.Is(want, errAny) && err != nil }
+func matches(err, want error) bool {
+	return errors.Is(err, want) || errors.Is(want, errAny) && err != nil
+}
 
 // Trap 10: a client's handshake ends well before the server has judged its certificate. A
 // stranger that trusts everybody shows that our own side of Dial would not notice.
