@@ -1,0 +1,143 @@
+// Command report prints the records that tests left behind as two tables: the
+// faults with what was checked after them, and how long things took. It exits
+// with 1 when an invariant did not hold, or when fewer faults landed than asked.
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"text/tabwriter"
+
+	"seedmesh/tests/faults"
+)
+
+func main() {
+	bubble := flag.Int("bubble", 0, "least number of faults in bubbles")
+	process := flag.Int("process", 0, "least number of faults of real processes")
+	flag.Parse()
+	if flag.NArg() != 1 {
+		fmt.Fprintln(os.Stderr, "usage: report [-bubble N] [-process N] FILE")
+		os.Exit(2)
+	}
+	records, err := read(flag.Arg(0))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	if err := report(os.Stdout, records, map[faults.Tier]int{faults.Bubble: *bubble, faults.Process: *process}); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func read(path string) ([]faults.Record, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var all []faults.Record
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		var r faults.Record
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			return nil, fmt.Errorf("%s: line %d: %w", path, len(all)+1, err)
+		}
+		all = append(all, r)
+	}
+	return all, lines.Err()
+}
+
+// row is one kind of fault in one tier.
+type row struct {
+	tier          faults.Tier
+	kind, checks  string
+	landed, tests int
+	violations    int
+}
+
+// report prints both tables. Its error says what was violated or is missing.
+func report(out io.Writer, records []faults.Record, least map[faults.Tier]int) error {
+	rows, times := tally(records)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "FAULT\tTIER\tLANDED\tTESTS\tCHECKED\tVIOLATIONS")
+	total, violations := map[faults.Tier]int{}, 0
+	for _, r := range rows {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%d\n", r.kind, r.tier, r.landed, r.tests, r.checks, r.violations)
+		total[r.tier] += r.landed
+		violations += r.violations
+	}
+	for _, tier := range []faults.Tier{faults.Sim, faults.Bubble, faults.Process} {
+		fmt.Fprintf(w, "all\t%s\t%d\t\t\t\n", tier, total[tier])
+	}
+	if len(times) > 0 {
+		fmt.Fprintln(w, "\nMEASURED\tTIER\tSAMPLES\tP50\tP99\tMAX")
+	}
+	for _, t := range times {
+		p99 := "-" // fewer than 200 samples do not have one
+		if len(t.seconds) >= 200 {
+			p99 = fmt.Sprintf("%.3f s", quantile(t.seconds, 0.99))
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%.3f s\t%s\t%.3f s\n", t.what, t.tier, len(t.seconds), quantile(t.seconds, 0.5), p99, t.seconds[len(t.seconds)-1])
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if violations > 0 {
+		return fmt.Errorf("%d tests saw an invariant violated", violations)
+	}
+	for _, tier := range []faults.Tier{faults.Bubble, faults.Process} {
+		if total[tier] < least[tier] {
+			return fmt.Errorf("only %d faults landed in tier %s, %d were asked for", total[tier], tier, least[tier])
+		}
+	}
+	return nil
+}
+
+// timing is the sorted values of one measurement.
+type timing struct {
+	what    string
+	tier    faults.Tier
+	seconds []float64
+}
+
+func tally(records []faults.Record) (rows []row, times []timing) {
+	for _, r := range records {
+		if r.Count == 0 {
+			i := slices.IndexFunc(times, func(t timing) bool { return t.what == r.Kind && t.tier == r.Tier })
+			if i < 0 {
+				i = len(times)
+				times = append(times, timing{what: r.Kind, tier: r.Tier})
+			}
+			times[i].seconds = append(times[i].seconds, r.Seconds)
+			continue
+		}
+		i := slices.IndexFunc(rows, func(o row) bool { return o.tier == r.Tier && o.kind == r.Kind && o.checks == r.Checks })
+		if i < 0 {
+			i = len(rows)
+			rows = append(rows, row{tier: r.Tier, kind: r.Kind, checks: r.Checks})
+		}
+		rows[i].landed += r.Count
+		rows[i].tests++
+		if r.Failed {
+			rows[i].violations++
+		}
+	}
+	slices.SortFunc(rows, func(a, b row) int { return cmp.Or(cmp.Compare(a.tier, b.tier), cmp.Compare(a.kind, b.kind)) })
+	slices.SortFunc(times, func(a, b timing) int { return cmp.Or(cmp.Compare(a.what, b.what), cmp.Compare(a.tier, b.tier)) })
+	for _, t := range times {
+		slices.Sort(t.seconds)
+	}
+	return rows, times
+}
+
+// quantile is the value at a share of a sorted list.
+func quantile(sorted []float64, share float64) float64 {
+	return sorted[min(int(share*float64(len(sorted))), len(sorted)-1)]
+}

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"seedmesh/tests/faults"
+)
+
+func TestReport(t *testing.T) {
+	records := []faults.Record{
+		{Test: "A", Tier: faults.Bubble, Kind: "partition", Checks: "I1", Count: 3},
+		{Test: "B", Tier: faults.Bubble, Kind: "partition", Checks: "I1", Count: 4},
+		{Test: "A", Tier: faults.Process, Kind: "refused writes", Seconds: 0.25},
+	}
+	for name, tt := range map[string]struct {
+		more  []faults.Record
+		least int
+		err   string
+	}{
+		"enough":    {least: 7},
+		"too few":   {least: 8, err: "only 7 faults"},
+		"violation": {more: []faults.Record{{Test: "C", Tier: faults.Sim, Kind: "x", Count: 1, Failed: true}}, err: "1 tests saw"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out strings.Builder
+			err := report(&out, append(records, tt.more...), map[faults.Tier]int{faults.Bubble: tt.least})
+			if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("report = %v, want %q\n%s", err, tt.err, out.String())
+			}
+			if !strings.Contains(strings.Join(strings.Fields(out.String()), " "), "partition bubble 7 2 I1 0") {
+				t.Errorf("no row for the partitions:\n%s", out.String())
+			}
+		})
+	}
+}
