@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -13,9 +14,11 @@ import (
 	"seedmesh/jobs"
 )
 
-// The forwarding protocol: one stream a request. The request is a uvarint length
-// and the bytes of [jobs.EncodeRequest]; length 0 asks for a read index. The
-// answer is a status byte, the index as 8 bytes, and a length-prefixed outcome.
+// The forwarding protocol: one stream a batch. The batch is a uvarint length and
+// so many bytes, which are requests, each a uvarint length and the bytes of
+// [jobs.EncodeRequest]; a request of length 0 asks for a read index. The answers
+// come in the same order, each a status byte, the index as 8 bytes, and, to a
+// request that was answered, a length-prefixed outcome.
 
 // Status bytes of an answer.
 const (
@@ -25,61 +28,101 @@ const (
 )
 
 const (
-	maxForwardBytes = jobs.MaxEntryBytes // bytes of one forwarded request or outcome
-	forwardDeadline = 5 * time.Second    // longest time that a forwarded request is worked on
+	maxForwardBytes = jobs.MaxEntryBytes + batchBytes // bytes of one batch
+	maxOutcomeBytes = 64 << 10                        // bytes of one outcome
+	forwardDeadline = 5 * time.Second                 // longest time that a forwarded batch is worked on
 )
 
 // errForbidden means that the leader refused the command because of its sender.
 var errForbidden = errors.New("consensus: the leader does not take this command from this node")
 
-// forward sends a request to the leader and reads its answer.
-func (l *Log) forward(ctx context.Context, to jobs.NodeID, request []byte) result {
+// forward sends a batch to the leader and answers its proposals. A leader that
+// does not answer in time may have changed: the proposals are sent again.
+func (l *Log) forward(batch []*proposal) {
+	ctx, cancel := context.WithTimeout(l.ctx, resendAfter)
+	defer cancel()
+	to, known := l.Leader()
+	if !known || to == l.cfg.Node {
+		fail(batch, errNotLeading)
+		return
+	}
+	requests := make([][]byte, len(batch))
+	for i, p := range batch {
+		requests[i] = p.encoded
+	}
+	results, err := l.ask(ctx, to, requests)
+	for i, r := range results {
+		batch[i].done <- r
+	}
+	fail(batch[len(results):], err)
+}
+
+// ask sends requests to the leader and reads the answers. When it fails, it gives
+// the answers that came before.
+func (l *Log) ask(ctx context.Context, to jobs.NodeID, requests [][]byte) ([]result, error) {
 	conn, err := l.cfg.Network.DialForward(ctx, to.String())
 	if err != nil {
-		return result{err: err}
+		return nil, err
 	}
 	defer conn.Close()
 	if deadline, ok := ctx.Deadline(); ok {
 		if err := conn.SetDeadline(deadline); err != nil {
-			return result{err: err}
+			return nil, err
 		}
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
 	defer stop()
-	if _, err := conn.Write(append(binary.AppendUvarint(nil, uint64(len(request))), request...)); err != nil {
-		return result{err: err}
+	var body []byte
+	for _, r := range requests {
+		body = append(binary.AppendUvarint(body, uint64(len(r))), r...)
 	}
-	var head [9]byte
+	if _, err := conn.Write(append(binary.AppendUvarint(nil, uint64(len(body))), body...)); err != nil {
+		return nil, err
+	}
+	results := make([]result, 0, len(requests))
 	r := bufio.NewReader(conn)
+	for _, request := range requests {
+		res, err := readAnswer(r, len(request) > 0)
+		if err != nil {
+			return results, err
+		}
+		results = append(results, res)
+	}
+	return results, nil
+}
+
+// readAnswer reads one answer, with an outcome unless it is that to a read index.
+func readAnswer(r *bufio.Reader, outcome bool) (result, error) {
+	var head [9]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return result{err: err}
+		return result{}, err
 	}
 	res := result{index: binary.BigEndian.Uint64(head[1:])}
 	switch head[0] {
 	case answered:
 	case refusedTo:
-		return result{err: errForbidden}
+		return result{err: errForbidden}, nil
 	default:
-		return result{err: errNotLeading}
+		return result{err: errNotLeading}, nil
 	}
-	if len(request) == 0 {
-		return res
+	if !outcome {
+		return res, nil
 	}
-	b, err := readBytes(r)
+	b, err := readBytes(r, maxOutcomeBytes)
 	if err != nil {
-		return result{err: err}
+		return result{}, err
 	}
 	res.outcome, res.err = jobs.DecodeOutcome(b)
-	return res
+	return res, nil
 }
 
-func readBytes(r *bufio.Reader) ([]byte, error) {
+func readBytes(r *bufio.Reader, limit uint64) ([]byte, error) {
 	n, err := binary.ReadUvarint(r)
 	if err != nil {
 		return nil, err
 	}
-	if n > maxForwardBytes {
-		return nil, fmt.Errorf("consensus: %d bytes announced, the limit is %d", n, maxForwardBytes)
+	if n > limit {
+		return nil, fmt.Errorf("consensus: %d bytes announced, the limit is %d", n, limit)
 	}
 	b := make([]byte, n)
 	_, err = io.ReadFull(r, b)
@@ -113,46 +156,76 @@ func (l *Log) answer(conn net.Conn) error {
 	if err := conn.SetDeadline(time.Now().Add(forwardDeadline)); err != nil {
 		return err
 	}
-	b, err := readBytes(bufio.NewReader(conn))
+	body, err := readBytes(bufio.NewReader(conn), maxForwardBytes)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(l.ctx, forwardDeadline)
 	defer cancel()
-	status, res := l.decide(ctx, l.cfg.Network.PeerOf(conn), b)
-	out := append([]byte{status}, binary.BigEndian.AppendUint64(nil, res.index)...)
-	if status == answered && len(b) > 0 {
-		outcome := jobs.EncodeOutcome(res.outcome)
-		out = append(binary.AppendUvarint(out, uint64(len(outcome))), outcome...)
+	var waiting []*proposal
+	for r := bufio.NewReader(bytes.NewReader(body)); ; {
+		request, err := readBytes(r, maxForwardBytes)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		waiting = append(waiting, l.decide(ctx, l.cfg.Network.PeerOf(conn), request))
 	}
-	_, err = conn.Write(out)
-	return err
+	out := bufio.NewWriter(conn)
+	for _, p := range waiting {
+		res := p.await(ctx)
+		if _, err := out.Write(encodeAnswer(res, len(p.encoded) > 0)); err != nil {
+			return err
+		}
+	}
+	return out.Flush()
 }
 
-// decide does what a peer asks for, if this node leads and the peer may ask.
-func (l *Log) decide(ctx context.Context, peer string, request []byte) (byte, result) {
+// encodeAnswer is the counterpart of readAnswer.
+func encodeAnswer(res result, outcome bool) []byte {
+	status := answered
+	switch {
+	case errors.Is(res.err, errForbidden):
+		status = refusedTo
+	case res.err != nil:
+		status = notLeader
+	}
+	out := append([]byte{status}, binary.BigEndian.AppendUint64(nil, res.index)...)
+	if status == answered && outcome {
+		b := jobs.EncodeOutcome(res.outcome)
+		out = append(binary.AppendUvarint(out, uint64(len(b))), b...)
+	}
+	return out
+}
+
+// decide begins what a peer asks for, if this node leads and the peer may ask.
+func (l *Log) decide(ctx context.Context, peer string, request []byte) *proposal {
+	p := newProposal(jobs.Request{}, request)
 	if _, leads := l.leader.ready(); !leads {
-		return notLeader, result{}
+		p.done <- result{err: errNotLeading}
+		return p
 	}
 	if len(request) == 0 {
 		index, err := l.tryReadIndex(ctx)
-		if err != nil {
-			return notLeader, result{}
-		}
-		return answered, result{index: index}
+		p.done <- result{index: index, err: err}
+		return p
 	}
 	r, err := jobs.DecodeRequest(request)
 	if err != nil {
-		return refusedTo, result{}
+		p.done <- result{err: errForbidden}
+		return p
 	}
 	actor := r.Command.Actor()
 	if jobs.LeaderOnly(r.Command) || actor != (jobs.NodeID{}) && actor.String() != peer {
 		l.cfg.Logger.Warn("refused a command from a node that may not send it", "peer", peer, "command", fmt.Sprintf("%T", r.Command))
-		return refusedTo, result{}
+		p.done <- result{err: errForbidden}
+		return p
 	}
-	res := l.leader.submit(ctx, r)
-	if res.err != nil {
-		return notLeader, result{}
+	p.request = r
+	if err := l.leader.put(ctx, p); err != nil {
+		p.done <- result{err: errNotLeading}
 	}
-	return answered, res
+	return p
 }

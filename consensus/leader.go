@@ -12,14 +12,10 @@ import (
 	"seedmesh/jobs"
 )
 
-// Limits of proposing.
+// Waits of proposing.
 const (
-	maxPending      = 16384                  // requests that wait for an entry
-	entryBytes      = 64 << 10               // bytes after which an entry is closed
-	entryRequests   = 1024                   // requests after which an entry is closed
-	entriesInFlight = 8                      // entries that are not yet committed
-	resendAfter     = 300 * time.Millisecond // wait for the leader's answer before asking again
-	retryPause      = 10 * time.Millisecond  // wait for a leader to be known
+	resendAfter = 300 * time.Millisecond // wait for the leader's answer before asking again
+	retryPause  = 10 * time.Millisecond  // wait for a leader to be known
 )
 
 // errNotLeading means that the request must go to another node.
@@ -29,8 +25,7 @@ var errNotLeading = errors.New("consensus: this node does not lead")
 // log time: the ledger's time at its barrier plus the monotonic time since.
 type leader struct {
 	log     *Log
-	pending chan *proposal
-	slots   chan struct{} // one token for each entry in flight
+	entries *batcher
 
 	mu     sync.Mutex // guards what follows
 	term   uint64     // of the present leadership; 0 while not leading
@@ -39,21 +34,10 @@ type leader struct {
 	notify chan struct{} // closed when the leadership changes, here or elsewhere
 }
 
-type proposal struct {
-	request jobs.Request
-	done    chan result // buffered
-}
-
-type result struct {
-	outcome jobs.Outcome
-	index   uint64
-	err     error
-}
-
 func newLeader(l *Log) *leader {
-	return &leader{
-		log: l, pending: make(chan *proposal, maxPending), slots: make(chan struct{}, entriesInFlight), notify: make(chan struct{}),
-	}
+	d := &leader{log: l, notify: make(chan struct{})}
+	d.entries = newBatcher(d.propose)
+	return d
 }
 
 // run follows Raft's word on who leads, until the log closes.
@@ -65,8 +49,6 @@ func (d *leader) run(notify <-chan bool) {
 	})
 	d.log.raft.RegisterObserver(observer)
 	defer d.log.raft.DeregisterObserver(observer)
-	d.log.wg.Add(1)
-	go func() { defer d.log.wg.Done(); d.batch() }()
 	for {
 		select {
 		case <-d.log.ctx.Done():
@@ -136,41 +118,7 @@ func (d *leader) logTime() jobs.Instant {
 	return d.log.fsm.logTime()
 }
 
-// batch packs waiting requests into entries. While entriesInFlight entries wait
-// for their commit, requests gather, so that entries grow under load.
-func (d *leader) batch() {
-	for {
-		var first *proposal
-		select {
-		case <-d.log.ctx.Done():
-			return
-		case first = <-d.pending:
-		}
-		select {
-		case <-d.log.ctx.Done():
-			return
-		case d.slots <- struct{}{}:
-		}
-		d.propose(d.gather(first))
-	}
-}
-
-func (d *leader) gather(first *proposal) []*proposal {
-	batch := []*proposal{first}
-	size := len(jobs.EncodeRequest(first.request))
-	for len(batch) < entryRequests && size < entryBytes {
-		select {
-		case p := <-d.pending:
-			batch = append(batch, p)
-			size += len(jobs.EncodeRequest(p.request))
-		default:
-			return batch
-		}
-	}
-	return batch
-}
-
-// propose puts a batch into the log as one entry and answers its requests when
+// propose puts a batch into the log as one entry and answers its proposals when
 // it is applied.
 func (d *leader) propose(batch []*proposal) {
 	entry := jobs.Entry{At: d.logTime(), Requests: make([]jobs.Request, len(batch))}
@@ -178,23 +126,18 @@ func (d *leader) propose(batch []*proposal) {
 		entry.Requests[i] = p.request
 	}
 	future := d.log.raft.Apply(entry.Encode(), 0)
-	d.log.wg.Add(1)
-	go func() {
-		defer d.log.wg.Done()
-		err := future.Error()
-		<-d.slots
-		outcomes, ok := []jobs.Outcome(nil), false
-		if err == nil {
-			outcomes, ok = future.Response().([]jobs.Outcome)
-		}
-		for i, p := range batch {
-			if !ok {
-				p.done <- result{err: fmt.Errorf("%w: %w", errNotLeading, err)}
-				continue
-			}
-			p.done <- result{outcome: outcomes[i], index: future.Index()}
-		}
-	}()
+	if err := future.Error(); err != nil {
+		fail(batch, fmt.Errorf("%w: %w", errNotLeading, err))
+		return
+	}
+	outcomes, ok := future.Response().([]jobs.Outcome)
+	if !ok { // the entry could not be applied, and the node stops
+		fail(batch, ErrClosed)
+		return
+	}
+	for i, p := range batch {
+		p.done <- result{outcome: outcomes[i], index: future.Index()}
+	}
 }
 
 // Propose makes a command happen, through whichever node leads, and gives its
@@ -207,87 +150,83 @@ func (l *Log) Propose(ctx context.Context, r jobs.Request) (jobs.Outcome, uint64
 	if _, err := jobs.DecodeRequest(encoded); err != nil { // what no node could read must not reach the log
 		return jobs.Outcome{}, 0, fmt.Errorf("consensus: request: %w", err)
 	}
+	var outcome jobs.Outcome
+	index, err := l.retry(ctx, func(ctx context.Context) (uint64, error) {
+		res := l.try(ctx, newProposal(r, encoded))
+		outcome = res.outcome
+		return res.index, res.err
+	})
+	return outcome, index, err
+}
+
+// retry tries something that needs a leader, at once when the leadership
+// changes, until it works or ctx or the log ends.
+func (l *Log) retry(ctx context.Context, once func(context.Context) (uint64, error)) (uint64, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(l.ctx, cancel)()
 	for {
 		changed := l.leader.changed()
-		res := l.try(ctx, r, encoded)
-		if res.err == nil {
-			return res.outcome, res.index, nil
+		index, err := once(ctx)
+		if err == nil {
+			return index, nil
 		}
 		pause := time.NewTimer(retryPause)
 		select {
 		case <-ctx.Done():
-			pause.Stop()
-			return jobs.Outcome{}, 0, fmt.Errorf("%w (last try: %w)", ErrNoLeader, res.err)
-		case <-l.ctx.Done():
-			pause.Stop()
-			return jobs.Outcome{}, 0, ErrClosed
 		case <-changed:
-			pause.Stop()
 		case <-pause.C:
+		}
+		pause.Stop()
+		switch {
+		case l.ctx.Err() != nil:
+			return 0, ErrClosed
+		case ctx.Err() != nil:
+			return 0, fmt.Errorf("%w (last try: %w)", ErrNoLeader, err)
 		}
 	}
 }
 
 // try sends the request once, here or to the leader.
-func (l *Log) try(ctx context.Context, r jobs.Request, encoded []byte) result {
+func (l *Log) try(ctx context.Context, p *proposal) result {
 	if _, leads := l.leader.ready(); leads {
-		return l.leader.submit(ctx, r)
+		return l.leader.submit(ctx, p)
 	}
-	id, known := l.Leader()
-	if !known || id == l.cfg.Node {
+	if id, known := l.Leader(); !known || id == l.cfg.Node {
 		return result{err: errNotLeading}
 	}
-	ctx, cancel := context.WithTimeout(ctx, resendAfter)
-	defer cancel()
-	return l.forward(ctx, id, encoded)
+	if err := l.forwards.put(ctx, p); err != nil {
+		return result{err: err}
+	}
+	return p.await(ctx)
 }
 
-// submit waits for a request to be committed and applied here.
-func (d *leader) submit(ctx context.Context, r jobs.Request) result {
-	if take, ok := r.Command.(*jobs.Take); ok && !d.log.worth(take) {
-		return result{outcome: jobs.Outcome{Refusal: &jobs.Refusal{Code: jobs.NothingToDo, Text: "no work for the slot"}}}
+// submit has a proposal committed and applied here.
+func (d *leader) submit(ctx context.Context, p *proposal) result {
+	if err := d.put(ctx, p); err != nil {
+		return result{err: err}
 	}
-	p := &proposal{r, make(chan result, 1)}
-	select {
-	case d.pending <- p:
-	case <-ctx.Done():
-		return result{err: ctx.Err()}
-	case <-d.log.ctx.Done():
-		return result{err: ErrClosed}
+	return p.await(ctx)
+}
+
+// put hands a proposal to the entries, or answers it when it would change nothing.
+func (d *leader) put(ctx context.Context, p *proposal) error {
+	if take, ok := p.request.Command.(*jobs.Take); ok && !d.log.worth(take) {
+		p.done <- result{outcome: jobs.Outcome{Refusal: &jobs.Refusal{Code: jobs.NothingToDo, Text: "no work for the slot"}}}
+		return nil
 	}
-	select {
-	case res := <-p.done:
-		return res
-	case <-ctx.Done():
-		return result{err: ctx.Err()}
-	case <-d.log.ctx.Done():
-		return result{err: ErrClosed}
-	}
+	return d.entries.put(ctx, p)
 }
 
 // ReadIndex gives an index such that a ledger which shows it shows every command
 // acknowledged before the call, wherever: the leader's, once a quorum has
 // confirmed that it still leads.
 func (l *Log) ReadIndex(ctx context.Context) (uint64, error) {
-	for {
-		changed := l.leader.changed()
-		index, err := l.tryReadIndex(ctx)
-		if err == nil {
-			return index, l.WaitApplied(ctx, index)
-		}
-		pause := time.NewTimer(retryPause)
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-			return 0, fmt.Errorf("%w (last try: %w)", ErrNoLeader, err)
-		case <-l.ctx.Done():
-			pause.Stop()
-			return 0, ErrClosed
-		case <-changed:
-			pause.Stop()
-		case <-pause.C:
-		}
+	index, err := l.retry(ctx, l.tryReadIndex)
+	if err != nil {
+		return 0, err
 	}
+	return index, l.WaitApplied(ctx, index)
 }
 
 func (l *Log) tryReadIndex(ctx context.Context) (uint64, error) {
@@ -301,8 +240,11 @@ func (l *Log) tryReadIndex(ctx context.Context) (uint64, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, resendAfter)
 	defer cancel()
-	res := l.forward(ctx, id, nil)
-	return res.index, res.err
+	results, err := l.ask(ctx, id, [][]byte{nil})
+	if err != nil {
+		return 0, err
+	}
+	return results[0].index, results[0].err
 }
 
 // WaitApplied waits until this node's ledger shows an index.

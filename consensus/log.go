@@ -76,12 +76,14 @@ const maxSnapshots = 2
 
 // Log is one node's replica of the log, and the ledger that it gives.
 type Log struct {
-	cfg    Config
-	raft   *raft.Raft
-	store  io.Closer
-	trans  *raft.NetworkTransport
-	fsm    *fsm
-	leader *leader
+	cfg   Config
+	raft  *raft.Raft
+	store io.Closer
+	trans *raft.NetworkTransport
+	fsm   *fsm
+
+	leader   *leader
+	forwards *batcher // of what this node asks of another that leads
 
 	ctx  context.Context
 	stop context.CancelFunc
@@ -98,7 +100,7 @@ func Open(cfg Config) (*Log, error) {
 	l := &Log{cfg: cfg}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	l.fsm = newFSM(l.fatal)
-	l.leader = newLeader(l)
+	l.leader, l.forwards = newLeader(l), newBatcher(l.forward)
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		l.stop()
 		return nil, fmt.Errorf("consensus: %w", err)
@@ -123,9 +125,10 @@ func Open(cfg Config) (*Log, error) {
 		l.stop()
 		return nil, errors.Join(openError(err), l.trans.Close(), store.Close())
 	}
-	l.wg.Add(2)
-	go func() { defer l.wg.Done(); l.leader.run(notify) }()
-	go func() { defer l.wg.Done(); l.serveForward() }()
+	l.wg.Go(func() { l.leader.run(notify) })
+	l.wg.Go(func() { l.leader.entries.run(l.ctx) })
+	l.wg.Go(func() { l.forwards.run(l.ctx) })
+	l.wg.Go(l.serveForward)
 	return l, nil
 }
 

@@ -292,9 +292,16 @@ func TestLeaderRefusesForeignCommands(t *testing.T) {
 			"admission":                 &jobs.Admit{Node: id(9), Name: "evil"},
 		} {
 			encoded := jobs.EncodeRequest(jobs.Request{Command: cmd})
-			res := c.logs[from].forward(t.Context(), id(leader), encoded)
-			if !errors.Is(res.err, errForbidden) {
-				t.Errorf("%s: forward gave %v, want %v", name, res.err, errForbidden)
+			harmless := jobs.EncodeRequest(jobs.Request{Command: &jobs.Control{Job: 7, Action: jobs.Pause}})
+			res, err := c.logs[from].ask(t.Context(), id(leader), [][]byte{encoded, harmless})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !errors.Is(res[0].err, errForbidden) {
+				t.Errorf("%s: the leader gave %v, want %v", name, res[0].err, errForbidden)
+			}
+			if want := (&jobs.Refusal{Code: jobs.UnknownJob}); res[1].err != nil || !errors.Is(res[1].outcome.Err(), want) {
+				t.Errorf("%s: the request behind it gave %v, %v, want %v", name, res[1].outcome.Err(), res[1].err, want)
 			}
 		}
 	})
