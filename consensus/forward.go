@@ -33,9 +33,6 @@ const (
 	forwardDeadline = 5 * time.Second                 // longest time that a forwarded batch is worked on
 )
 
-// errForbidden means that the leader refused the command because of its sender.
-var errForbidden = errors.New("consensus: the leader does not take this command from this node")
-
 // forward sends a batch to the leader and answers its proposals. A leader that
 // does not answer in time may have changed: the proposals are sent again.
 func (l *Log) forward(batch []*proposal) {
@@ -101,7 +98,7 @@ func readAnswer(r *bufio.Reader, outcome bool) (result, error) {
 	switch head[0] {
 	case answered:
 	case refusedTo:
-		return result{err: errForbidden}, nil
+		return result{err: ErrForbidden}, nil
 	default:
 		return result{err: errNotLeading}, nil
 	}
@@ -187,7 +184,7 @@ func (l *Log) answer(conn net.Conn) error {
 func encodeAnswer(res result, outcome bool) []byte {
 	status := answered
 	switch {
-	case errors.Is(res.err, errForbidden):
+	case errors.Is(res.err, ErrForbidden):
 		status = refusedTo
 	case res.err != nil:
 		status = notLeader
@@ -214,13 +211,12 @@ func (l *Log) decide(ctx context.Context, peer string, request []byte) *proposal
 	}
 	r, err := jobs.DecodeRequest(request)
 	if err != nil {
-		p.done <- result{err: errForbidden}
+		p.done <- result{err: ErrForbidden}
 		return p
 	}
-	actor := r.Command.Actor()
-	if jobs.LeaderOnly(r.Command) || actor != (jobs.NodeID{}) && actor.String() != peer {
+	if !l.mayPropose(peer, r.Command) {
 		l.cfg.Logger.Warn("refused a command from a node that may not send it", "peer", peer, "command", fmt.Sprintf("%T", r.Command))
-		p.done <- result{err: errForbidden}
+		p.done <- result{err: ErrForbidden}
 		return p
 	}
 	p.request = r
@@ -228,4 +224,23 @@ func (l *Log) decide(ctx context.Context, peer string, request []byte) *proposal
 		p.done <- result{err: errNotLeading}
 	}
 	return p
+}
+
+// mayPropose tells whether a peer may send a command: its own, a user's, or, when
+// it may vote, one about the members.
+func (l *Log) mayPropose(peer string, c jobs.Command) bool {
+	if actor := c.Actor(); actor != (jobs.NodeID{}) && actor.String() != peer || jobs.LeaderOnly(c) {
+		return false
+	}
+	if !jobs.VotersOnly(c) {
+		return true
+	}
+	id, err := jobs.ParseNodeID(peer)
+	var role jobs.Role
+	l.View(func(s *jobs.State) {
+		if n := s.Node(id); n != nil {
+			role = n.Role
+		}
+	})
+	return err == nil && role == jobs.Voter
 }

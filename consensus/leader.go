@@ -143,8 +143,8 @@ func (d *leader) propose(batch []*proposal) {
 // Propose makes a command happen, through whichever node leads, and gives its
 // outcome and the index at which it happened. It sends again until ctx ends,
 // which is safe: commands bear repetition, users' ones by the request's ID. A
-// refusal is part of the outcome; the error is [ErrNoLeader], [ErrClosed], or
-// that the request itself is malformed.
+// refusal is part of the outcome; the error is [ErrNoLeader], [ErrForbidden],
+// [ErrClosed], or that the request itself is malformed.
 func (l *Log) Propose(ctx context.Context, r jobs.Request) (jobs.Outcome, uint64, error) {
 	encoded := jobs.EncodeRequest(r)
 	if _, err := jobs.DecodeRequest(encoded); err != nil { // what no node could read must not reach the log
@@ -168,8 +168,8 @@ func (l *Log) retry(ctx context.Context, once func(context.Context) (uint64, err
 	for {
 		changed := l.leader.changed()
 		index, err := once(ctx)
-		if err == nil {
-			return index, nil
+		if err == nil || errors.Is(err, ErrForbidden) {
+			return index, err
 		}
 		pause := time.NewTimer(retryPause)
 		select {

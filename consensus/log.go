@@ -67,6 +67,8 @@ var (
 	// ErrNoLeader means that no leader could be reached in time. Whether the
 	// command happened is unknown; sending it again is safe.
 	ErrNoLeader = errors.New("consensus: no leader with a quorum could be reached in time")
+	// ErrForbidden means that the leader does not take the command from this node.
+	ErrForbidden = errors.New("consensus: the leader does not take this command from this node")
 	// ErrClosed means that this log is shut down.
 	ErrClosed = errors.New("consensus: the log is closed")
 )

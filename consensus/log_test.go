@@ -297,8 +297,8 @@ func TestLeaderRefusesForeignCommands(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !errors.Is(res[0].err, errForbidden) {
-				t.Errorf("%s: the leader gave %v, want %v", name, res[0].err, errForbidden)
+			if !errors.Is(res[0].err, ErrForbidden) {
+				t.Errorf("%s: the leader gave %v, want %v", name, res[0].err, ErrForbidden)
 			}
 			if want := (&jobs.Refusal{Code: jobs.UnknownJob}); res[1].err != nil || !errors.Is(res[1].outcome.Err(), want) {
 				t.Errorf("%s: the request behind it gave %v, %v, want %v", name, res[1].outcome.Err(), res[1].err, want)

@@ -238,6 +238,16 @@ func LeaderOnly(c Command) bool {
 	return false
 }
 
+// VotersOnly tells whether a command changes who belongs to the mesh: it is
+// accepted only from a node that may vote.
+func VotersOnly(c Command) bool {
+	switch c.(type) {
+	case *Mint, *Revoke, *Forget:
+		return true
+	}
+	return false
+}
+
 func (c *Submit) fields(x *coder) {
 	x.job(&c.ID)
 	x.str(&c.Key, MaxKeyBytes)

@@ -95,6 +95,9 @@ func (n *Node) admit(ctx context.Context, request []byte) ([]byte, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	if r.Addr == "" && !n.admitsClients(token.hash()) {
+		return json.Marshal(joinReply{Error: "the token is for a node, and a node needs an address: --listen HOST:PORT", Code: jobs.Invalid})
+	}
 	outcome, _, err := n.log.Propose(ctx, jobs.Request{Command: &jobs.Admit{
 		Node: id, Name: r.Name, Token: token.hash(), WallMS: time.Now().UnixMilli(),
 	}})
@@ -108,11 +111,25 @@ func (n *Node) admit(ctx context.Context, request []byte) ([]byte, error) {
 	if err != nil {
 		return json.Marshal(joinReply{Error: err.Error(), Code: jobs.Invalid})
 	}
+	gossip := n.dir.Gossip
+	if outcome.Role == jobs.Client {
+		gossip = nil // a client does not gossip
+	}
 	book := append(n.book.others(n.id.String()), address{n.id.String(), n.dir.Name, n.advertise})
 	n.cfg.Logger.Info("member admitted", "name", r.Name, "id", id, "role", outcome.Role)
 	return json.Marshal(joinReply{
-		Cluster: n.dir.Cluster, Role: outcome.Role.String(), Cert: cert, CA: ca.CertPEM(), Gossip: n.dir.Gossip, Book: book,
+		Cluster: n.dir.Cluster, Role: outcome.Role.String(), Cert: cert, CA: ca.CertPEM(), Gossip: gossip, Book: book,
 	})
+}
+
+// admitsClients tells whether a token is one for clients.
+func (n *Node) admitsClients(hash jobs.Digest) (ok bool) {
+	n.log.View(func(s *jobs.State) {
+		for _, t := range s.Tokens() {
+			ok = ok || t.Hash == hash && t.Role == jobs.Client
+		}
+	})
+	return ok
 }
 
 // serveAdmit takes join requests that other nodes pass on, and the CA's key from

@@ -71,6 +71,9 @@ func openDataDir(path string) (*dataDir, error) {
 		}
 		return nil, err
 	}
+	if d.Role == jobs.Client.String() {
+		return nil, &ClientError{path}
+	}
 	return d, d.acquire()
 }
 
@@ -242,6 +245,36 @@ func (d *dataDir) addresses() ([]address, error) {
 		return nil, nil
 	}
 	return book, err
+}
+
+// ClientAddresses lists where a client whose identity a directory holds can reach
+// the mesh; none for a node's directory.
+func ClientAddresses(dir string) []string {
+	d := &dataDir{path: dir}
+	if err := d.readJSON(identityFile, &d.identity); err != nil || d.Role != jobs.Client.String() {
+		return nil
+	}
+	book, err := d.addresses()
+	if err != nil {
+		return nil
+	}
+	var all []string
+	for _, a := range book {
+		all = append(all, a.Addr)
+	}
+	return all
+}
+
+// ClientError says that a directory holds a client's identity, which runs no node.
+type ClientError struct{ Dir string }
+
+func (e *ClientError) Error() string {
+	return fmt.Sprintf("the data directory %s belongs to a client, and a client runs no node", e.Dir)
+}
+
+// Remedy says what to do about it.
+func (e *ClientError) Remedy() string {
+	return "ask the mesh with seedmesh nodes, or join with a worker's or voter's token and another --data"
 }
 
 func randomBytes(n int) []byte {

@@ -20,7 +20,7 @@ import (
 type Setup struct {
 	Dir     string
 	Name    string // default: the host's name
-	Listen  string // HOST:PORT
+	Listen  string // HOST:PORT; a client needs none
 	Cluster string // of Init; default: seedmesh
 
 	// Socket makes the socket that a join request is sent from, for tests; nil is
@@ -45,9 +45,13 @@ func (s *Setup) fill() error {
 	if err := checkName("cluster", s.Cluster); err != nil {
 		return err
 	}
-	host, port, err := net.SplitHostPort(s.Listen)
+	return nil
+}
+
+func checkListen(addr string) error {
+	host, port, err := net.SplitHostPort(addr)
 	if err != nil || host == "" || port == "" || port == "0" {
-		return fmt.Errorf("--listen %q is not HOST:PORT with an address that the other machines can reach, such as 10.0.0.5:7946", s.Listen)
+		return fmt.Errorf("--listen %q is not HOST:PORT with an address that the other machines can reach, such as 10.0.0.5:7946", addr)
 	}
 	return nil
 }
@@ -92,7 +96,7 @@ const certificateLife = 10 * 365 * 24 * time.Hour
 // Init makes a new cluster whose first node lives in a data directory, and a
 // token with which others join.
 func Init(s Setup) (InitResult, error) {
-	if err := s.fill(); err != nil {
+	if err := errors.Join(s.fill(), checkListen(s.Listen)); err != nil {
 		return InitResult{}, err
 	}
 	d, err := newDataDir(s.Dir)
@@ -209,32 +213,37 @@ const (
 
 // Join makes a data directory that belongs to a member of an existing cluster.
 // tokenAtAddr is TOKEN@HOST:PORT. The node counts as a member at once and takes
-// part when it is first started.
-func Join(ctx context.Context, s Setup, tokenAtAddr string) error {
+// part when it is first started; a client is never started. It gives its role.
+func Join(ctx context.Context, s Setup, tokenAtAddr string) (jobs.Role, error) {
 	if err := s.fill(); err != nil {
-		return err
+		return 0, err
+	}
+	if s.Listen != "" {
+		if err := checkListen(s.Listen); err != nil {
+			return 0, err
+		}
 	}
 	text, addr, found := strings.Cut(tokenAtAddr, "@")
 	if !found {
-		return errors.New("the join argument is TOKEN@HOST:PORT, as init or token create printed it")
+		return 0, errors.New("the join argument is TOKEN@HOST:PORT, as init or token create printed it")
 	}
 	token, err := parseToken(text)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	d, err := newDataDir(s.Dir)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer d.close()
 	key, err := transport.NewKey()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	id := newNodeID()
 	csr, err := transport.CertificateRequest(key, id.String())
 	if err != nil {
-		return err
+		return 0, err
 	}
 	socket := s.Socket
 	if socket == nil {
@@ -242,11 +251,14 @@ func Join(ctx context.Context, s Setup, tokenAtAddr string) error {
 	}
 	reply, err := requestJoin(ctx, socket, token, addr, joinRequest{token.secret[:], id.String(), s.Name, s.Listen, csr})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	files := map[string][]byte{nodeCertFile: reply.Cert, nodeKeyFile: key, caCertFile: reply.CA}
 	who := identity{reply.Cluster, id.String(), s.Name, reply.Role, s.Listen, reply.Gossip, randomBytes(32)}
-	return errors.Join(d.writeJSON(addressFile, reply.Book), d.fill(files, who))
+	if err := errors.Join(d.writeJSON(addressFile, reply.Book), d.fill(files, who)); err != nil {
+		return 0, err
+	}
+	return jobs.ParseRole(reply.Role)
 }
 
 func requestJoin(ctx context.Context, socket func() (net.PacketConn, error), token joinToken, addr string, request joinRequest) (joinReply, error) {

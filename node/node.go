@@ -152,6 +152,7 @@ func (n *Node) openEndpoint() error {
 	n.ep, err = transport.Open(transport.Config{
 		Conn: conn, Identity: creds, ResetKey: sha256.Sum256(append([]byte("reset"), n.dir.Secret...)), Logger: n.cfg.Logger,
 		Kinds:  []transport.Kind{kindGossip, kindRaft, kindForward, kindSession, kindBlob, kindAdmit, transport.KindHTTP3},
+		Roles:  streamRoles,
 		Refuse: n.refuses,
 	})
 	if err != nil {
@@ -159,6 +160,17 @@ func (n *Node) openEndpoint() error {
 	}
 	n.later(n.ep.Close)
 	return nil
+}
+
+// streamRoles says who may open streams of which kind: members the mesh's own,
+// voters those of the log. Clients have HTTP/3 alone.
+var streamRoles = map[transport.Kind][]string{
+	kindRaft:    {transport.RoleVoter},
+	kindGossip:  {transport.RoleVoter, transport.RoleWorker},
+	kindForward: {transport.RoleVoter, transport.RoleWorker},
+	kindSession: {transport.RoleVoter, transport.RoleWorker},
+	kindBlob:    {transport.RoleVoter, transport.RoleWorker},
+	kindAdmit:   {transport.RoleVoter, transport.RoleWorker},
 }
 
 // ListenError says that the node's port cannot be had.

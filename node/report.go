@@ -240,6 +240,9 @@ const (
 
 // CreateToken makes a token with which others join.
 func (s *service) CreateToken(ctx context.Context, r *connect.Request[v1.CreateTokenRequest]) (*connect.Response[v1.CreateTokenReply], error) {
+	if err := authorise(ctx); err != nil {
+		return nil, apiError(err)
+	}
 	role, err := jobs.ParseRole(r.Msg.Role)
 	if err != nil {
 		return nil, apiError(invalid("%q is not a role: voter, worker or client", r.Msg.Role))
@@ -280,6 +283,9 @@ func (s *service) ListTokens(context.Context, *connect.Request[v1.ListTokensRequ
 
 // RevokeToken ends a token, named by its hash or the beginning of it.
 func (s *service) RevokeToken(ctx context.Context, r *connect.Request[v1.RevokeTokenRequest]) (*connect.Response[v1.RevokeTokenReply], error) {
+	if err := authorise(ctx); err != nil {
+		return nil, apiError(err)
+	}
 	var found []jobs.Digest
 	s.n.log.View(func(st *jobs.State) {
 		for _, t := range st.Tokens() {
@@ -299,6 +305,9 @@ func (s *service) RevokeToken(ctx context.Context, r *connect.Request[v1.RevokeT
 
 // RemoveNode forgets a member for good. A living node must be stopped first.
 func (s *service) RemoveNode(ctx context.Context, r *connect.Request[v1.RemoveNodeRequest]) (*connect.Response[v1.RemoveNodeReply], error) {
+	if err := authorise(ctx); err != nil {
+		return nil, apiError(err)
+	}
 	var found []jobs.Node
 	s.n.log.View(func(st *jobs.State) {
 		for _, m := range st.Nodes() {

@@ -18,6 +18,7 @@ import (
 	"seedmesh/node/api"
 	v1 "seedmesh/node/api/meshv1"
 	"seedmesh/node/api/meshv1/meshv1connect"
+	"seedmesh/transport"
 )
 
 // service is the node's API.
@@ -61,6 +62,8 @@ func apiError(err error) error {
 		return stated.Connect()
 	case errors.Is(err, consensus.ErrNoLeader), errors.Is(err, consensus.ErrClosed):
 		return (&api.Error{Code: connect.CodeUnavailable, What: "the mesh has no leader with a quorum at the moment", Remedy: "try again: it is safe; seedmesh status shows who is there"}).Connect()
+	case errors.Is(err, consensus.ErrForbidden):
+		return notAuthorised().Connect()
 	case errors.As(err, &refusal):
 		return refusalError(refusal).Connect()
 	case errors.As(err, &remedy):
@@ -85,6 +88,22 @@ func refusalError(r *jobs.Refusal) *api.Error {
 	default:
 	}
 	return e
+}
+
+func notAuthorised() *api.Error {
+	return &api.Error{
+		Code: connect.CodePermissionDenied, What: "only a node with the voter role may change who belongs to the mesh",
+		Remedy: "run the command on a voter: seedmesh nodes lists them",
+	}
+}
+
+// authorise refuses callers over the network who may not change who belongs to
+// the mesh. Whoever speaks on the local socket is the node's own user.
+func authorise(ctx context.Context) error {
+	if peer, remote := transport.PeerFrom(ctx); remote && peer.Role != transport.RoleVoter {
+		return notAuthorised()
+	}
+	return nil
 }
 
 func invalid(format string, args ...any) error {

@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,6 +83,9 @@ type Config struct {
 	Conn     net.PacketConn // the one UDP socket, or one of memnet's; Close closes it
 	Identity *Identity
 	Kinds    []Kind // accepted; others can still be dialed
+	// Roles are the roles of those that may open streams of a kind; a kind without an
+	// entry is open to every node.
+	Roles map[Kind][]string
 
 	// ResetKey lets peers notice at once that this node restarted. It must stay the same
 	// from start to start; zero derives it from the identity's private key.
@@ -287,6 +291,9 @@ func (e *Endpoint) judge(usage x509.ExtKeyUsage, id string) func(tls.ConnectionS
 		}
 		if e.cfg.Refuse(peer.ID) {
 			return &peerError{ErrUntrusted, peer.ID + " was revoked"}
+		}
+		if roles, limited := e.cfg.Roles[Kind(state.NegotiatedProtocol)]; limited && usage == x509.ExtKeyUsageClientAuth && !slices.Contains(roles, peer.Role) {
+			return &peerError{ErrUntrusted, fmt.Sprintf("%s is a %s and may not open %s", peer.ID, peer.Role, state.NegotiatedProtocol)}
 		}
 		return nil
 	}

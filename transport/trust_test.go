@@ -224,3 +224,24 @@ func TestOpenRefuses(t *testing.T) {
 		}
 	})
 }
+
+// A kind may be for some roles alone, whoever dials; the other direction is not judged by it.
+func TestRolesOfAKind(t *testing.T) {
+	bubble(t, func(t *testing.T, m *mesh) {
+		limit := func(roles ...string) func(*Config) {
+			return func(c *Config) { c.Roles = map[Kind][]string{kindRaft: roles} }
+		}
+		server, open := m.open(1, limit("nobody")), m.open(2, limit(RoleVoter))
+		echo(server, kindRaft)
+		echo(open, kindRaft)
+		client := m.open(3, limit("nobody"))
+		_, err := client.Dial(within(t, 5*time.Second), kindRaft, peer(1))
+		wantErr(t, "Dial of a kind that is not for our role", err, ErrRefused)
+		if err := client.Ping(within(t, 5*time.Second), peer(1)); err != nil {
+			t.Errorf("Ping = %v, though only another kind is limited", err)
+		}
+		if _, err := client.Dial(within(t, 5*time.Second), kindRaft, peer(2)); err != nil {
+			t.Errorf("Dial of a kind that is for our role = %v", err)
+		}
+	})
+}

@@ -2,12 +2,14 @@ package main
 
 import (
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"time"
 
 	"golang.org/x/term"
 
+	"seedmesh/node"
 	"seedmesh/node/api"
 	"seedmesh/node/api/meshv1/meshv1connect"
 )
@@ -37,7 +39,12 @@ func newEnv() *env {
 	return &env{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, dial: dialNode}
 }
 
+// dialNode reaches the node at HOST:PORT, else the one of the data directory; a
+// client, which has no node of its own, any one that it knows.
 func dialNode(dataDir, hostport string) (meshv1connect.MeshClient, func() error, error) {
+	if known := node.ClientAddresses(dataDir); hostport == "" && len(known) > 0 {
+		hostport = known[rand.IntN(len(known))]
+	}
 	if hostport != "" {
 		return api.DialRemote(dataDir, hostport)
 	}

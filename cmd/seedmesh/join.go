@@ -5,25 +5,28 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"seedmesh/jobs"
 	"seedmesh/node"
 )
 
 func newJoin(e *env) *cobra.Command {
 	var s node.Setup
 	c := &cobra.Command{
-		Use:   "join TOKEN@HOST:PORT --listen HOST:PORT",
+		Use:   "join TOKEN@HOST:PORT [--listen HOST:PORT]",
 		Short: "Make this machine a member of a mesh",
-		Long:  "join asks the member at HOST:PORT for an identity, which it keeps in the data directory.\nThe token proves which mesh it is before any secret is sent. Then start the node with: seedmesh up",
+		Long:  "join asks the member at HOST:PORT for an identity, which it keeps in the data directory.\nThe token proves which mesh it is before any secret is sent. Then start the node with: seedmesh up\nA client, whose token says so, needs no --listen and is not started.",
 		Args:  exactArgs("TOKEN@HOST:PORT"),
 		RunE: func(c *cobra.Command, args []string) error {
-			if s.Listen == "" {
-				return listenMissing("seedmesh join " + clip(args[0]))
-			}
 			s.Dir = e.dataDir()
-			if err := node.Join(c.Context(), s, args[0]); err != nil {
+			role, err := node.Join(c.Context(), s, args[0])
+			if err != nil {
 				return err
 			}
-			_, err := fmt.Fprintf(e.stderr, "joined. Start the node with:\n  seedmesh up%s\n", e.dataFlag())
+			next := "joined. Start the node with:\n  seedmesh up" + e.dataFlag()
+			if role == jobs.Client {
+				next = "joined as a client. Ask the mesh with:\n  seedmesh nodes" + e.dataFlag()
+			}
+			_, err = fmt.Fprintln(e.stderr, next)
 			return err
 		},
 	}

@@ -45,8 +45,12 @@ func newTokenCreate(e *env) *cobra.Command {
 			if _, err := fmt.Fprintln(e.stdout, r.GetJoin()); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(e.stderr, "%s, %d %s, until %s. On the other machine:\n  seedmesh join %s --listen HOST:PORT\n",
-				r.GetRole(), r.GetUses(), plural(uint64(r.GetUses()), "use"), r.GetExpires(), r.GetJoin())
+			listen := " --listen HOST:PORT"
+			if role == jobs.Client.String() {
+				listen = ""
+			}
+			_, err = fmt.Fprintf(e.stderr, "%s, %d %s, until %s. On the other machine:\n  seedmesh join %s%s\n",
+				r.GetRole(), r.GetUses(), plural(uint64(r.GetUses()), "use"), r.GetExpires(), r.GetJoin(), listen)
 			return err
 		},
 	}

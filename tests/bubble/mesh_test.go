@@ -47,7 +47,7 @@ func newMesh(t *testing.T, n, voters int, rate float64) *mesh {
 	for i := 1; i < n; i++ {
 		s := node.Setup{Dir: m.data(i), Name: fmt.Sprintf("n%d", i+1), Listen: addr(i)}
 		s.Socket = func() (net.PacketConn, error) { return m.net.Listen(fmt.Sprintf("10.0.1.%d:1", i+1)) }
-		if err := node.Join(t.Context(), s, made.Join); err != nil {
+		if _, err := node.Join(t.Context(), s, made.Join); err != nil {
 			t.Fatal(err)
 		}
 		m.up(i)
