@@ -5,6 +5,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"flag"
@@ -65,7 +66,7 @@ type row struct {
 // report prints both tables. Its error says what was violated or is missing.
 func report(out io.Writer, records []faults.Record, least map[faults.Tier]int) error {
 	rows, times := tally(records)
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := new(bytes.Buffer)
 	fmt.Fprintln(w, "FAULT\tTIER\tLANDED\tTESTS\tCHECKED\tVIOLATIONS")
 	total, violations := map[faults.Tier]int{}, 0
 	for _, r := range rows {
@@ -86,7 +87,11 @@ func report(out io.Writer, records []faults.Record, least map[faults.Tier]int) e
 		}
 		fmt.Fprintf(w, "%s\t%s\t%d\t%.3f s\t%s\t%.3f s\n", t.what, t.tier, len(t.seconds), quantile(t.seconds, 0.5), p99, t.seconds[len(t.seconds)-1])
 	}
-	if err := w.Flush(); err != nil {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if _, err := w.WriteTo(table); err != nil {
+		return err
+	}
+	if err := table.Flush(); err != nil {
 		return err
 	}
 	if violations > 0 {
