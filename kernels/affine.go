@@ -26,14 +26,15 @@ func (f affine) of(x uint64) uint64 { return f.mul*x + f.add }
 // A leap is a power of a step that is remembered, because a search skips the
 // same distance in every seed.
 type leap struct {
-	n uint64
-	f affine
+	step affine
+	n    uint64
+	f    affine
 }
 
 // by is n times the step.
 func (l *leap) by(step affine, n uint64) affine {
-	if l.n != n || l.f.mul == 0 {
-		l.n, l.f = n, step.power(n)
+	if l.n != n || l.step != step {
+		l.step, l.n, l.f = step, n, step.power(n)
 	}
 	return l.f
 }

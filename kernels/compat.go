@@ -27,12 +27,13 @@ const (
 const compatSource = "the original Python system's kernels; checked by its published vectors and golden cases"
 
 // compatible completes a definition with what all of the original's have.
-func compatible(name string, seedBits, widthBits int, jumping bool, text string, open func() stream) definition {
+func compatible(name string, seedBits, stateBits, widthBits int, jumping bool, text string, open func() stream) definition {
 	return definition{
 		Generator: Generator{
 			Name:       "compat:" + name,
 			Met:        "job files and result files of the original system, family " + name,
 			SeedBits:   seedBits,
+			StateBits:  stateBits,
 			WidthBits:  widthBits,
 			Definition: text + " The skip also applies before the first draw.",
 			Source:     compatSource,

@@ -1,7 +1,7 @@
 package kernels
 
 var compatLcg32 = func() definition {
-	d := compatible("lcg32", 32, 31, jumps,
+	d := compatible("lcg32", 32, 32, 31, jumps,
 		"x=seed (32 bit). x=(1103515245*x+12345) mod 2147483647, in 64-bit arithmetic; output x. "+
 			"The ANSI C generator is modulo 2^31.",
 		func() stream { return new(compatLcg32Stream) })
@@ -9,20 +9,20 @@ var compatLcg32 = func() definition {
 	return d
 }()
 
-var compatJavaLcg = compatible("java_lcg", 48, 32, jumps,
+var compatJavaLcg = compatible("java_lcg", 48, 48, 32, jumps,
 	"s=seed mod 2^48. s=(0x5DEECE66D*s+0xB) mod 2^48; output bits 16 to 47 of s (32 bit). "+
 		"java.util.Random first XORs the seed with 0x5DEECE66D.",
-	func() stream { return new(compatJavaStream) })
+	(&linear{step: javaStep, bits: 48, shift: 16}).open)
 
 var compatMinstd = func() definition {
-	d := compatible("minstd", 32, 31, jumps,
+	d := compatible("minstd", 32, 31, 31, jumps,
 		"x=seed mod 2147483647, 0 becomes 1. x=48271*x mod 2147483647; output x.",
 		func() stream { return new(minstdStream) })
 	d.least, d.most = minstdRand.least, minstdRand.most
 	return d
 }()
 
-var compatPcg32 = compatible("pcg32", 64, 32, jumps,
+var compatPcg32 = compatible("pcg32", 64, 64, 32, jumps,
 	"x=seed, without the published seeding step. Each output: old=x; x=x*6364136223846793005+1442695040888963407; "+
 		"w=low 32 bits of ((old>>18)^old)>>27; output w rotated right by old>>59 (32 bit).",
 	func() stream { return new(compatPcg32Stream) })
@@ -50,11 +50,6 @@ func (g *compatLcg32Stream) fill(dst []uint64) {
 	}
 	g.x = x
 }
-
-// A compatJavaStream is a [javaStream] with an unscrambled seed.
-type compatJavaStream struct{ javaStream }
-
-func (g *compatJavaStream) seed(seed uint64) { g.s = seed }
 
 // A compatPcg32Stream is a [pcg32Stream] with the seed as its state.
 type compatPcg32Stream struct{ pcg32Stream }

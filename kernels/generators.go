@@ -13,6 +13,7 @@ type Generator struct {
 	Name       string `json:"name"`
 	Met        string `json:"met"`        // where a user meets it
 	SeedBits   int    `json:"seed_bits"`  // the seeds are 0 to 2^SeedBits - 1
+	StateBits  int    `json:"state_bits"` // what the generator keeps between two outputs
 	WidthBits  int    `json:"width_bits"` // every output is below 2^WidthBits
 	Definition string `json:"definition"` // plain text with all constants
 	Source     string `json:"source"`     // the implementation that it equals bit for bit
@@ -95,17 +96,139 @@ const skipPiece = 1 << 17
 // file with a definition, and one line here.
 var registry = sorted(slices.Concat(
 	[]*definition{
+		&ansiCRand,
+		&boostEcuyer1988,
+		&boostHellekalek1995,
+		&boostKreutzer1986,
+		&boostMt11213b,
+		&boostRand48,
+		&borlandCRand,
+		&delphiRandom1000,
+		&glibcDrand48,
+		&glibcLrand48,
+		&glibcMrand48,
 		&glibcRand,
+		&glibcRandR,
+		&glibcRandomType0,
+		&glibcRandomType1,
+		&glibcRandomType2,
+		&glibcRandomType4,
+		&goV1Intn1000,
+		&goV1Uint64,
+		&goV2Chacha8,
+		&goV2Pcg,
+		&goV2PcgIntn1000,
+		&goV2PcgSeedSeed,
+		&gslBorosh13,
+		&gslCmrg,
+		&gslCoveyou,
+		&gslFishman18,
+		&gslFishman20,
+		&gslGfsr4,
+		&gslKnuthran2,
+		&gslLecuyer21,
+		&gslMinstd,
+		&gslMt19937,
+		&gslRand,
+		&gslRand48,
+		&gslRandu,
+		&gslTaus,
+		&gslTaus2,
+		&gslTransputer,
+		&gslVax,
+		&gslWaterman14,
+		&javaL32x64mix,
+		&javaL64x128mix,
+		&javaL64x256mix,
 		&javaRandomNext32,
+		&javaRandomNextDouble53,
+		&javaRandomNextFloat24,
 		&javaRandomNextInt1000,
+		&javaRandomNextInt1024,
+		&javaRandomNextLong,
+		&javaSplittableNextint,
+		&javaSplittableNextint1000,
+		&javaXoroshiro128pp,
+		&javaXoshiro256pp,
+		&knuthB,
+		&lcg32,
+		&lcg64Mmix,
+		&luaRandom0999,
+		&luaRandom64,
+		&luaRandomFloat53,
 		&minstdRand,
+		&minstdRand0,
 		&msvcRand,
 		&mt19937,
+		&mt19937x64,
+		&mulberry32,
+		&npLegacyMt19937,
+		&npLegacyRandint1000,
+		&npLegacyRandom53,
+		&npMt19937,
+		&npPcg64,
+		&npPcg64Integers1000,
+		&npPcg64Random53,
+		&npPcg64dxsm,
+		&npPhilox4x64,
+		&npPhilox4x64Key,
+		&npSeedsequence32,
+		&npSfc64,
 		&pcg32,
+		&pcg32Fast,
+		&pcg32Stream54,
+		&pcg32StreamEqSeed,
+		&pcg64,
+		&pcg64Fast,
+		&perlRand1000,
+		&perlRand48,
+		&philox2x3210,
+		&philox2x6410,
+		&philox4x3210,
+		&philox4x6410,
+		&phpMtEngine32,
+		&phpMtEngine32Legacy,
 		&phpMtRand,
+		&phpMtRand01023,
 		&phpMtRand0to999,
+		&phpMtRand1100,
+		&phpMtRandLegacy,
+		&phpMtRandLegacy0999,
+		&phpPcgOneseq128xslrr64,
+		&phpRand,
+		&phpRand0999,
+		&pyGetrandbits32,
+		&pyGetrandbits64,
+		&pyRandom53,
+		&pyRandrange1000,
+		&ranlux24,
+		&ranlux24Base,
+		&ranlux48,
+		&ranlux48Base,
+		&rubyRand1000,
+		&rubyRand232,
+		&rubyRand53,
+		&sfc64,
 		&splitmix64,
+		&threefry2x3220,
+		&threefry2x6420,
+		&threefry4x3220,
+		&threefry4x6420,
+		&v8Random1000,
+		&v8Random52,
+		&vb6Rnd24,
+		&xoroshiro128plus,
+		&xorshift128,
+		&xorshift128plus,
 		&xorshift32,
+		&xorshift64,
+		&xorshift64star,
+		&xorwow,
+		&xoshiro128pp,
+		&xoshiro128ss,
+		&xoshiro256plus,
+		&xoshiro256pp,
+		&xoshiro256ss,
 	},
 	compatibles,
 ))
@@ -167,12 +290,28 @@ func nearest(name string) []string {
 			found = append(found, candidate{d.Name, cost})
 		}
 	}
-	slices.SortStableFunc(found, func(a, b candidate) int { return cmp.Compare(a.cost, b.cost) })
+	slices.SortStableFunc(found, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(a.cost, b.cost), compare(isCompatible(a.name), isCompatible(b.name)))
+	})
 	var names []string
 	for _, c := range found[:min(maxNear, len(found))] {
 		names = append(names, c.name)
 	}
 	return names
+}
+
+// isCompatible reports whether the name is one of the original system's.
+func isCompatible(name string) bool { return strings.HasPrefix(name, "compat:") }
+
+// compare puts false before true.
+func compare(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }
 
 // editDistance is the number of bytes to insert, delete or replace.

@@ -5,6 +5,7 @@ var glibcRand = definition{
 		Name:      "glibc_rand",
 		Met:       "C on Linux: srand(seed); rand(), or srandom and random",
 		SeedBits:  32,
+		StateBits: 992,
 		WidthBits: 31,
 		Definition: "r[0]=seed (0 becomes 1) as signed 32 bit; r[i]=16807*r[i-1] mod 2147483647, not negative, for i=1..30; " +
 			"r[i]=r[i-31] for i=31..33; then r[i]=r[i-3]+r[i-31] mod 2^32. Output number n is r[n+344]>>1 (31 bit). " +

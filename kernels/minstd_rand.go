@@ -5,6 +5,7 @@ var minstdRand = definition{
 		Name:       "minstd_rand",
 		Met:        "std::minstd_rand in C++",
 		SeedBits:   32,
+		StateBits:  31,
 		WidthBits:  31,
 		Definition: "x=seed mod (2^31-1), 0 becomes 1. x=48271*x mod 2147483647; output x (1..2^31-2).",
 		Source:     "libstdc++ (GCC 12.2.0) std::minstd_rand",

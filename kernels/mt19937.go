@@ -5,6 +5,7 @@ var mt19937 = definition{
 		Name:      "mt19937",
 		Met:       "std::mt19937 in C++, boost::mt19937, init_genrand in the authors' C code",
 		SeedBits:  32,
+		StateBits: 19968,
 		WidthBits: 32,
 		Definition: "mt[0]=seed, mt[i]=1812433253*(mt[i-1]^(mt[i-1]>>30))+i mod 2^32 for i=1..623. " +
 			"Twist, in place for i=0..623: y=(mt[i]&0x80000000)|(mt[i+1 mod 624]&0x7fffffff), " +

@@ -7,6 +7,7 @@ var pcg32 = definition{
 		Name:      "pcg32",
 		Met:       "pcg-cpp pcg32, and the minimal C library with its default stream",
 		SeedBits:  64,
+		StateBits: 64,
 		WidthBits: 32,
 		Definition: "inc=1442695040888963407; x=(seed+inc)*6364136223846793005+inc. Each output: old=x; " +
 			"x=x*6364136223846793005+inc; w=low 32 bits of ((old>>18)^old)>>27; output w rotated right by old>>59 (32 bit).",
@@ -31,9 +32,11 @@ func (g *pcg32Stream) skip(n uint64) { g.x = g.leap.by(pcg32Step, n).of(g.x) }
 func (g *pcg32Stream) fill(dst []uint64) {
 	x := g.x
 	for i := range dst {
-		w := uint32((x>>18 ^ x) >> 27)
-		dst[i] = uint64(bits.RotateLeft32(w, -int(x>>59)))
+		dst[i] = uint64(xshRR(x))
 		x = x*6364136223846793005 + 1442695040888963407
 	}
 	g.x = x
 }
+
+// xshRR is the output XSH-RR 64/32.
+func xshRR(x uint64) uint32 { return bits.RotateLeft32(uint32((x>>18^x)>>27), -int(x>>59)) }

@@ -1,5 +1,7 @@
 package kernels
 
+import "math/bits"
+
 const phpSeeding = "mt_srand(seed): the mt19937 state of this seed, w its 32-bit outputs. "
 
 var phpMtRand = definition{
@@ -7,6 +9,7 @@ var phpMtRand = definition{
 		Name:       "php_mt_rand",
 		Met:        "PHP 7.1 and later: mt_srand($seed); mt_rand()",
 		SeedBits:   32,
+		StateBits:  19968,
 		WidthBits:  31,
 		Definition: phpSeeding + "mt_rand() = w>>1.",
 		Source:     "PHP 8.2.36 mt_srand(seed); mt_rand()",
@@ -20,6 +23,7 @@ var phpMtRand0to999 = definition{
 		Name:      "php_mt_rand_0_999",
 		Met:       "PHP 7.1 and later: mt_srand($seed); mt_rand(0, 999)",
 		SeedBits:  32,
+		StateBits: 19968,
 		WidthBits: 10,
 		Definition: phpSeeding + "mt_rand(0,999) takes the next w, and again while w > 4294966999; output w mod 1000. " +
 			"An output is one call, which may use more than one w.",
@@ -27,7 +31,7 @@ var phpMtRand0to999 = definition{
 	},
 	most:       999,
 	setupSteps: mtShift,
-	open:       func() stream { return new(phpMtRangeStream) },
+	open:       openPHPRange(0, 999),
 }
 
 type phpMtStream struct{ mtStream }
@@ -48,13 +52,26 @@ func halve(dst []uint64) {
 	}
 }
 
-// phpLast1000 is the last word that mt_rand(0,999) accepts: 2^32 mod 1000
-// words at the top are drawn again.
-const phpLast1000 = 4294966999
-
+// A phpMtRangeStream is the results of mt_rand(low, low+n-1), for n from 1 to
+// 2^32: words above last, where a complete set of residues ends, are drawn again.
 type phpMtRangeStream struct {
 	mtStream
-	words []uint64
+	low, n, last uint64
+	inverse      uint64 // of n: 2^64/n, rounded up
+	words        []uint64
+}
+
+func openPHPRange(low, high uint64) func() stream {
+	n := high - low + 1
+	return func() stream {
+		return &phpMtRangeStream{low: low, n: n, last: 1<<32 - 1 - 1<<32%n, inverse: (1<<64-1)/n + 1}
+	}
+}
+
+// result is what an accepted word gives: low plus the word modulo n.
+func (g *phpMtRangeStream) result(word uint64) uint64 {
+	residue, _ := bits.Mul64(g.inverse*word, g.n)
+	return g.low + residue
 }
 
 func (g *phpMtRangeStream) skip(n uint64) {
@@ -73,8 +90,8 @@ func (g *phpMtRangeStream) fill(dst []uint64) {
 		g.mtStream.fill(dst)
 		kept := 0
 		for _, w := range dst {
-			if w <= phpLast1000 {
-				dst[kept] = uint64(uint32(w) % 1000)
+			if w <= g.last {
+				dst[kept] = g.result(w)
 				kept++
 			}
 		}
@@ -82,8 +99,8 @@ func (g *phpMtRangeStream) fill(dst []uint64) {
 	}
 }
 
-// heads takes output i to be word i, and goes back for the one seed in about
-// 14 million words that had a word refused.
+// heads takes output i to be word i, and goes back for the seeds that had a
+// word refused, which are few where n is small.
 func (g *phpMtRangeStream) heads(first, from uint64, n int, dst []uint64) {
 	words := int(from) + n
 	if words > mtWords-mtShift {
@@ -102,12 +119,12 @@ func (g *phpMtRangeStream) heads(first, from uint64, n int, dst []uint64) {
 			worst = max(worst, w)
 		}
 		out := dst[row*n:][:n]
-		if worst > phpLast1000 {
+		if worst > g.last {
 			g.alone(first+uint64(row), from, out)
 			continue
 		}
 		for i, w := range head[from:] {
-			out[i] = uint64(uint32(w) % 1000)
+			out[i] = g.result(w)
 		}
 	}
 }

@@ -204,19 +204,19 @@ func TestPredict(t *testing.T) {
 
 func TestLookup(t *testing.T) {
 	list := Generators()
-	if len(list) != 11+22 || !slices.IsSortedFunc(list, func(a, b Generator) int { return strings.Compare(a.Name, b.Name) }) {
-		t.Errorf("Generators gives %d, want 33 in order of name", len(list))
+	if len(list) != 133+22 || !slices.IsSortedFunc(list, func(a, b Generator) int { return strings.Compare(a.Name, b.Name) }) {
+		t.Errorf("Generators gives %d, want 155 in order of name", len(list))
 	}
 	for _, g := range list {
 		if found, err := Lookup(g.Name); err != nil || found != g {
 			t.Errorf("Lookup(%q) = %v, %v", g.Name, found, err)
 		}
-		if g.Met == "" || g.Definition == "" || g.Source == "" || g.WidthBits == 0 {
+		if g.Met == "" || g.Definition == "" || g.Source == "" || g.WidthBits == 0 || g.StateBits == 0 {
 			t.Errorf("%s is not described: %+v", g.Name, g)
 		}
 	}
 	for name, want := range map[string]string{
-		"xorshfit32": "xorshift32", "java": "java_random_next32", "php_mtrand": "php_mt_rand", "xoshiro256pp": "compat:xoshiro256pp",
+		"xorshfit32": "xorshift32", "java": "java_l32x64mix", "php_mtrand": "php_mt_rand", "xoshiro256+": "xoshiro256pp",
 		"mt19938": "mt19937", "": "", "something else altogether": "",
 	} {
 		_, err := Lookup(name)

@@ -5,6 +5,7 @@ var splitmix64 = definition{
 		Name:      "splitmix64",
 		Met:       "seeding of xoshiro and others, gonum SplitMix64, Java SplittableRandom.nextLong",
 		SeedBits:  64,
+		StateBits: 64,
 		WidthBits: 64,
 		Definition: "s=seed. Each output: s+=0x9E3779B97F4A7C15; z=s; z=(z^(z>>30))*0xBF58476D1CE4E5B9; " +
 			"z=(z^(z>>27))*0x94D049BB133111EB; output z^(z>>31) (64 bit).",
@@ -24,13 +25,12 @@ func (g *splitmix64Stream) seed(seed uint64) { g.s = seed }
 func (g *splitmix64Stream) skip(n uint64) { g.s += n * splitmix64Gap }
 
 func (g *splitmix64Stream) fill(dst []uint64) {
-	s := g.s
 	for i := range dst {
-		s += splitmix64Gap
-		z := s
-		z = (z ^ z>>30) * 0xBF58476D1CE4E5B9
-		z = (z ^ z>>27) * 0x94D049BB133111EB
-		dst[i] = z ^ z>>31
+		dst[i] = g.next()
 	}
-	g.s = s
+}
+
+func (g *splitmix64Stream) next() uint64 {
+	g.s += splitmix64Gap
+	return stafford13(g.s)
 }

@@ -49,8 +49,8 @@ func TestVectors(t *testing.T) {
 		}
 	}
 	readJSON(t, "testdata/vectors.json", &file)
-	if len(file.Generators) != 11 {
-		t.Fatalf("%d generators in the vectors, want 11", len(file.Generators))
+	if len(file.Generators) != 133 {
+		t.Fatalf("%d generators in the vectors, want 133", len(file.Generators))
 	}
 	for _, g := range file.Generators {
 		def, err := lookup(g.Name)
@@ -193,8 +193,8 @@ func best(rows [][4]number, r Range) []Survivor {
 
 func TestCases(t *testing.T) {
 	paths, _ := filepath.Glob("testdata/cases/*.json")
-	if len(paths) != 29 {
-		t.Fatalf("%d cases, want 29", len(paths))
+	if len(paths) != 41 {
+		t.Fatalf("%d cases, want 41", len(paths))
 	}
 	for _, path := range paths {
 		var c sieveCase

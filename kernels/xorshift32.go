@@ -5,6 +5,7 @@ var xorshift32 = definition{
 		Name:       "xorshift32",
 		Met:        "embedded code, games, shaders, textbook examples",
 		SeedBits:   32,
+		StateBits:  32,
 		WidthBits:  32,
 		Definition: "x=seed (32 bit; 0 stays 0 for ever). x^=x<<13; x^=x>>17; x^=x<<5; output x.",
 		Source:     "Marsaglia 2003, Xorshift RNGs; seed 2463534242 first gives 723471715",

@@ -41,9 +41,9 @@ func newGenerators(e *env) *cobra.Command {
 			if len(args) == 1 {
 				return printGenerator(e, list[0])
 			}
-			t := newTable(e.stdout, "NAME", "SEED_BITS", "WIDTH_BITS", "DEVICES", "MET")
+			t := newTable(e.stdout, "NAME", "SEED_BITS", "STATE_BITS", "WIDTH_BITS", "DEVICES", "MET")
 			for _, g := range list {
-				t.row(g.Name, strconv.Itoa(g.SeedBits), strconv.Itoa(g.WidthBits), strings.Join(devices(g), ","), g.Met)
+				t.row(g.Name, strconv.Itoa(g.SeedBits), strconv.Itoa(g.StateBits), strconv.Itoa(g.WidthBits), strings.Join(devices(g), ","), g.Met)
 			}
 			return t.flush()
 		},
@@ -68,6 +68,7 @@ func printGenerator(e *env, g kernels.Generator) error {
 	t.row("name", g.Name)
 	t.row("met", g.Met)
 	t.row("seed_bits", strconv.Itoa(g.SeedBits))
+	t.row("state_bits", strconv.Itoa(g.StateBits))
 	t.row("width_bits", strconv.Itoa(g.WidthBits))
 	t.row("devices", strings.Join(devices(g), ","))
 	t.row("source", g.Source)

@@ -1,0 +1,34 @@
+package kernels
+
+var mulberry32 = definition{
+	Generator: Generator{
+		Name:       "mulberry32",
+		Met:        "JavaScript: the short seeded generator of many gists and games",
+		SeedBits:   32,
+		StateBits:  32,
+		WidthBits:  32,
+		Definition: "s=seed. s+=0x6D2B79F5; z=s; z=(z^(z>>15))*(z|1); z^=z+(z^(z>>7))*(z|61); output z^(z>>14) (32-bit)",
+		Source:     "formula",
+	},
+	jumps:      true,
+	setupSteps: 1,
+	open:       func() stream { return new(mulberry32Stream) },
+}
+
+const mulberry32Gap = 0x6D2B79F5
+
+type mulberry32Stream struct{ s uint32 }
+
+func (g *mulberry32Stream) seed(seed uint64) { g.s = uint32(seed) }
+
+func (g *mulberry32Stream) skip(n uint64) { g.s += uint32(n) * mulberry32Gap }
+
+func (g *mulberry32Stream) fill(dst []uint64) {
+	for i := range dst {
+		g.s += mulberry32Gap
+		z := g.s
+		z = (z ^ z>>15) * (z | 1)
+		z ^= z + (z^z>>7)*(z|61)
+		dst[i] = uint64(z ^ z>>14)
+	}
+}
