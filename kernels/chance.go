@@ -9,7 +9,7 @@ import "math"
 func Expected(s *Search, seeds float64) float64 {
 	var p float64
 	for _, d := range s.points {
-		p += s.observe.chance(d.value, s.def.outputs())
+		p += s.observe.chance(d, s.def.outputs())
 	}
 	p /= float64(len(s.points))
 	tries := float64(s.skip.Count()) * float64(s.offset.Count())

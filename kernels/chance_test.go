@@ -88,7 +88,7 @@ func TestIndistinguishable(t *testing.T) {
 
 func TestReduce(t *testing.T) {
 	for _, m := range []uint64{2, 3, 7, 8, 1000, 1 << 31, 1<<32 - 1, 1 << 40, math.MaxUint64} {
-		o := observation{m}
+		o := reduction{m}
 		for _, most := range []uint64{999, 1<<32 - 1, math.MaxUint64} {
 			for _, v := range []uint64{0, 1, 2, 6, 7, 998, 999, 1<<32 - 1, 1 << 32, 1<<63 + 12345, math.MaxUint64 - 1, math.MaxUint64} {
 				v = min(v, most)
@@ -98,7 +98,7 @@ func TestReduce(t *testing.T) {
 					t.Errorf("%d mod %d with outputs to %d = %d, want %d", v, m, most, got[0], v%m)
 				}
 				for _, d := range []uint64{0, 1, m - 1, v % m} {
-					matcher := o.matcher(d)
+					matcher := o.matcher(point{value: d})
 					if got, want := matcher.any([]uint64{v}), v%m == d; got != want {
 						t.Errorf("matcher of %d mod %d on %d = %t, want %t", d, m, v, got, want)
 					}

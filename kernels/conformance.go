@@ -101,7 +101,7 @@ func referenceMatches(s *Search, g stream, seed uint64, skip, offset uint32) int
 	g.fill(outputs)
 	n := 0
 	for _, p := range s.points {
-		if s.observe.of(outputs[p.index*(uint64(skip)+1)]) == p.value {
+		if p.matches(s.observe.of(outputs[p.index*(uint64(skip)+1)])) {
 			n++
 		}
 	}
@@ -202,20 +202,40 @@ func conformRandom(ctx context.Context, d Device, def *definition) error {
 
 // randomSearch is a small search in which chance survivors are common.
 func randomSearch(rng *rand.Rand, def *definition) (*Search, error) {
-	modulus := 2 + rng.Uint64N(20)
+	observe, values := randomObserve(rng, def)
 	spec := Spec{
 		Generators: []string{def.Name},
-		Observe:    fmt.Sprintf("mod:%d", modulus),
+		Observe:    observe,
 		Skip:       randomBounds(rng, 6),
 		Offset:     randomBounds(rng, 12),
 		Draws:      make([]Draw, 1+rng.IntN(12)),
 	}
 	for i := range spec.Draws {
-		spec.Draws[i] = Draw{Value: rng.Uint64N(modulus), Known: rng.IntN(5) > 0}
+		spec.Draws[i] = Draw{Value: rng.Uint64N(values), Known: rng.IntN(5) > 0}
+		if rng.IntN(3) == 0 {
+			spec.Draws[i].Width = rng.Uint64N(min(3, values-spec.Draws[i].Value))
+		}
 	}
 	spec.Draws[rng.IntN(len(spec.Draws))].Known = true
 	spec.MinMatches = 1 + rng.Uint32N(uint32(spec.Known()))
 	return spec.Compile(def.Name)
+}
+
+// randomObserve is an observation of few values, and how many there are.
+func randomObserve(rng *rand.Rand, def *definition) (observe string, values uint64) {
+	n := 2 + rng.Uint64N(20)
+	switch rng.IntN(6) {
+	case 0:
+		return fmt.Sprintf("scale:%d", n), n
+	case 1:
+		top := 1 + rng.Uint64N(4)
+		return fmt.Sprintf("top:%d", top), 1 << top
+	case 2:
+		span := def.outputs()
+		low := span.First + (span.Last-span.First)/n
+		return fmt.Sprintf("range:%d:%d", low, low+(span.Last-span.First)/3), 2
+	}
+	return fmt.Sprintf("mod:%d", n), n
 }
 
 func randomBounds(rng *rand.Rand, most uint32) Bounds {

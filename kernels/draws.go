@@ -16,7 +16,7 @@ import (
 const MaxDrawBytes = 16 << 20
 
 // drawForms is what a draw file may look like, for error messages.
-const drawForms = `use a JSON array of numbers or of objects with "draw", JSON Lines, CSV with a draw column, or text with one value a line (* is unknown)`
+const drawForms = `use a JSON array of numbers or of objects with "draw", JSON Lines, CSV with a draw column, or text with one value a line (A:B is an interval, * is unknown)`
 
 // A DrawError says which part of a draw file cannot be used.
 type DrawError struct {
@@ -213,11 +213,16 @@ func parseJSONDraw(raw json.RawMessage, n int) (DrawRecord, error) {
 	return DrawRecord{d, session}, err
 }
 
-// jsonText is what stands in a JSON string, or the value as it is written.
+// jsonText is what stands in a JSON string, the interval that an array of two
+// numbers is, or the value as it is written.
 func jsonText(raw json.RawMessage) string {
 	var s string
 	if raw[0] == '"' && json.Unmarshal(raw, &s) == nil {
 		return s
+	}
+	var ends []uint64
+	if raw[0] == '[' && json.Unmarshal(raw, &ends) == nil && len(ends) == 2 {
+		return fmt.Sprintf("%d:%d", ends[0], ends[1])
 	}
 	return string(raw)
 }
@@ -227,7 +232,7 @@ func jsonText(raw json.RawMessage) string {
 func hasHeader(text []byte) bool {
 	line, _, _ := strings.Cut(string(text), "\n")
 	cells := strings.FieldsFunc(line, isSeparator)
-	if len(cells) == 1 && cells[0] != "null" {
+	if len(cells) == 1 && cells[0] != "null" && !strings.HasPrefix(cells[0], intervalMark) {
 		name := columnName(cells[0])
 		return name != "" && 'a' <= name[0] && name[0] <= 'z'
 	}
@@ -310,16 +315,20 @@ func parseTextDraws(text []byte) ([]DrawRecord, error) {
 	return records, nil
 }
 
-// parseDraw reads one value: a whole number below 2^64, or * or null.
+// intervalMark may stand before an interval.
+const intervalMark = "range:"
+
+// parseDraw reads one value: a whole number below 2^64, an interval A:B with
+// both ends, or * or null for a draw that is unknown.
 func parseDraw(text, where string) (Draw, error) {
 	if text == "*" || text == "null" {
 		return Draw{}, nil
 	}
-	v, err := strconv.ParseUint(text, 10, 64)
+	d, err := parseInterval(strings.TrimPrefix(text, intervalMark))
 	if err == nil {
-		return Draw{Value: v, Known: true}, nil
+		return d, nil
 	}
-	e := &DrawError{Where: where, What: fmt.Sprintf("%q is not a whole number from 0 to 2^64-1", clip(text)), Do: drawForms}
+	e := &DrawError{Where: where, What: fmt.Sprintf("%q is not a whole number from 0 to 2^64-1, nor an interval A:B of them", clip(text)), Do: drawForms}
 	if errors.Is(err, strconv.ErrSyntax) && strings.HasPrefix(text, "-") {
 		e.Do = "write a signed output as unsigned: add 2^32 (or 2^64) to a negative number"
 	}

@@ -31,6 +31,10 @@ func TestParseDraws(t *testing.T) {
 		"text lines":            {"1\n22\n999\n", plain},
 		"text with gaps":        {"# seen today\n1\r\n*\r\n\r\n999", gap},
 		"text on one line":      {"1, 22 999", plain},
+		"text intervals":        {"1:1\nrange:20:25\n999\n", []Draw{plain[0], {Value: 20, Width: 5, Known: true}, plain[2]}},
+		"interval first":        {"range:20:25\n1\n", []Draw{{Value: 20, Width: 5, Known: true}, plain[0]}},
+		"JSON intervals":        {`["20:25", [3, 4], {"draw": [0, 18446744073709551615]}]`, []Draw{{Value: 20, Width: 5, Known: true}, {Value: 3, Width: 1, Known: true}, {Width: math.MaxUint64, Known: true}}},
+		"CSV intervals":         {"draw\n20:25\n1\n", []Draw{{Value: 20, Width: 5, Known: true}, plain[0]}},
 		"byte order mark":       {"\ufeff1\n22\n999", plain},
 		"the largest":           {"18446744073709551615", drawsFrom(math.MaxUint64)},
 		"the largest in JSON":   {"[18446744073709551615]", drawsFrom(math.MaxUint64)},
@@ -46,20 +50,22 @@ func TestParseDraws(t *testing.T) {
 
 func TestParseDrawsRefuses(t *testing.T) {
 	for name, tt := range map[string]struct{ text, want string }{
-		"nothing":          {" \n", "there are none"},
-		"only an array":    {"[]", "there are none"},
-		"negative":         {"1\n-5\n", `line 2: "-5"`},
-		"fraction":         {"[1, 2.5]", `element 2: "2.5"`},
-		"too large":        {"18446744073709551616", "18446744073709551616"},
-		"word":             {"1\n2\nthree\n", `line 3: "three"`},
-		"object, no draw":  {`[{"value":1}]`, "element 1"},
-		"truth value":      {`[true]`, `element 1: "true"`},
-		"broken JSON":      {"[1,\n2,\n", "line "},
-		"after the array":  {"[1] [2]", "follows"},
-		"nested":           {"[[1]]", "element 1"},
-		"ragged CSV":       {"date,draw\nx\n", "CSV"},
-		"too many":         {strings.Repeat("1 ", MaxDraws+1), "at most 4096"},
-		"larger than 16 M": {strings.Repeat(" ", MaxDrawBytes+1), "16 MiB"},
+		"nothing":            {" \n", "there are none"},
+		"only an array":      {"[]", "there are none"},
+		"negative":           {"1\n-5\n", `line 2: "-5"`},
+		"fraction":           {"[1, 2.5]", `element 2: "2.5"`},
+		"too large":          {"18446744073709551616", "18446744073709551616"},
+		"word":               {"1\n2\nthree\n", `line 3: "three"`},
+		"object, no draw":    {`[{"value":1}]`, "element 1"},
+		"interval backwards": {"5:4", `"5:4"`},
+		"interval of three":  {"[[1,2,3]]", "element 1"},
+		"truth value":        {`[true]`, `element 1: "true"`},
+		"broken JSON":        {"[1,\n2,\n", "line "},
+		"after the array":    {"[1] [2]", "follows"},
+		"nested":             {"[[1]]", "element 1"},
+		"ragged CSV":         {"date,draw\nx\n", "CSV"},
+		"too many":           {strings.Repeat("1 ", MaxDraws+1), "at most 4096"},
+		"larger than 16 M":   {strings.Repeat(" ", MaxDrawBytes+1), "16 MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := ParseDraws(strings.NewReader(tt.text))
@@ -118,7 +124,7 @@ func TestWindow(t *testing.T) {
 }
 
 func FuzzParseDraws(f *testing.F) {
-	for _, text := range []string{"[1,null]", `{"draws":["*"]}`, `{"draw":1}`, "a,draw\n1,2\n", "1\n*\n", "draw\n\"1\"", `[{"draw":1,"full_state":2,"session":"x"}]`} {
+	for _, text := range []string{"[1,null]", `{"draws":["*"]}`, `{"draw":1}`, "a,draw\n1,2\n", "1\n*\n", "3:4\n*\n", "draw\n\"1\"", `[{"draw":1,"full_state":2,"session":"x"}]`} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

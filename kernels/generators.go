@@ -61,6 +61,10 @@ type definition struct {
 
 	// open makes a stream; it has no output before its first seed call.
 	open func() stream
+
+	// backward makes the stream of the outputs before a seed's first one, the
+	// last of them first; nil for generators whose states are not its seeds.
+	backward func() backStream
 }
 
 // outputs is the range of values that an output can have.
@@ -76,6 +80,14 @@ type stream interface {
 	seed(seed uint64)  // go to output number 0 of this seed
 	skip(n uint64)     // discard the next n outputs
 	fill(dst []uint64) // write the next len(dst) outputs
+}
+
+// A backStream is the outputs that come before output number 0 of a seed, the
+// nearest first.
+type backStream interface {
+	stream
+	// at is the seed whose outputs come right after those that were taken.
+	at() uint64
 }
 
 // A headStream can produce the outputs of neighbouring seeds faster together

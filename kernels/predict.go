@@ -20,6 +20,11 @@ func Predict(generator string, seed uint64, skip, offset, from, count uint32, ob
 	if err != nil {
 		return nil, err
 	}
+	sight, err := view.on(def)
+	if err != nil {
+		return nil, err
+	}
+	def = sight.def
 	last := def.Space().Last
 	steps := addSat(uint64(offset), mulSat(uint64(from)+uint64(count)+1, uint64(skip)+1))
 	switch {
@@ -58,7 +63,7 @@ func Predict(generator string, seed uint64, skip, offset, from, count uint32, ob
 		g.skip(uint64(skip))
 	}
 	for i, v := range draws {
-		draws[i] = view.of(v)
+		draws[i] = sight.see(v)
 	}
 	return draws, nil
 }

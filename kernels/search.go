@@ -9,7 +9,9 @@ import (
 // devices. It never changes after [Spec.Compile].
 type Search struct {
 	def       *definition
-	observe   observation
+	observe   reduction
+	sight     sight
+	observed  string  // the observation in its canonical form
 	points    []point // known draws, in rising order of index
 	draws     int
 	need      int
@@ -19,11 +21,16 @@ type Search struct {
 	plan      plan
 }
 
-// A point is a known draw: its place in the window and its observed value.
+// A point is a known draw: its place in the window, and the interval that the
+// reduced output must lie in, which may go around the end of all numbers.
 type point struct {
 	index uint64
-	value uint64
+	value uint64 // the interval's first number
+	width uint64 // how many more it has
 }
+
+// matches reports whether a reduced output is in the interval.
+func (p *point) matches(v uint64) bool { return v-p.value <= p.width }
 
 // A plan is how a seed is tested cheaply before it is tested fully. Positions
 // are output numbers less base, the first output that any comparison looks at.
@@ -60,8 +67,12 @@ func (s *Spec) Compile(generator string) (*Search, error) {
 	if err != nil {
 		return nil, err
 	}
+	sight, err := observe.on(def)
+	if err != nil {
+		return nil, err
+	}
 	search := &Search{
-		def: def, observe: observe, draws: len(s.Draws), need: int(s.MinMatches),
+		def: sight.def, observe: sight.reduce, sight: sight, observed: observe.String(), draws: len(s.Draws), need: int(s.MinMatches),
 		skip: s.Skip, offset: s.Offset, direction: or(s.Direction, Forward),
 	}
 	draws := s.Draws
@@ -72,7 +83,7 @@ func (s *Spec) Compile(generator string) (*Search, error) {
 	}
 	for i, d := range draws {
 		if d.Known {
-			search.points = append(search.points, point{uint64(i), observe.of(d.Value)})
+			search.points = append(search.points, sight.point(uint64(i), d))
 		}
 	}
 	search.layOut()
@@ -92,7 +103,7 @@ func (s *Search) layOut() {
 	p.base = s.start(s.skip.Min, s.offset.Min) + s.points[0].index*(uint64(s.skip.Min)+1)
 	p.head = s.position(s.skip.Max, s.offset.Max, p.first-1) + 1
 	p.span = s.position(s.skip.Max, s.offset.Max, len(s.points)-1) + 1
-	p.matcher = s.observe.matcher(s.points[0].value)
+	p.matcher = s.observe.matcher(s.points[0])
 	if p.first > 1 {
 		return
 	}
@@ -145,7 +156,7 @@ func (s *Search) Skip() Bounds { return s.skip }
 func (s *Search) Offset() Bounds { return s.offset }
 
 // Observe is the observation in its canonical form.
-func (s *Search) Observe() string { return s.observe.String() }
+func (s *Search) Observe() string { return s.observed }
 
 // Space is the whole seed space of the generator.
 func (s *Search) Space() Range { return s.def.Space() }

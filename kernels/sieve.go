@@ -162,7 +162,7 @@ func (v *sieve) mayPass(row []uint64) bool {
 		for range s.offset.Count() {
 			hits := 0
 			for i := range points {
-				if row[at+points[i].index*stride] == points[i].value {
+				if points[i].matches(row[at+points[i].index*stride]) {
 					hits++
 				}
 			}
@@ -215,7 +215,7 @@ func (v *sieve) compare(skip, offset uint32, allowed int) (matches int, enough b
 		if at >= uint64(len(v.seen)) && !v.extend(at) {
 			return v.walk(skip, offset, allowed)
 		}
-		if v.seen[at] != p.value {
+		if !p.matches(v.seen[at]) {
 			if misses++; misses > allowed {
 				return 0, false
 			}
@@ -268,7 +268,7 @@ func (v *sieve) walk(skip, offset uint32, allowed int) (matches int, enough bool
 		}
 		v.walker.fill(one[:])
 		next = at + 1
-		if s.observe.of(one[0]) != p.value {
+		if !p.matches(s.observe.of(one[0])) {
 			if misses++; misses > allowed {
 				return 0, false
 			}

@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Limits of a search.
@@ -30,10 +31,12 @@ const (
 // specVersion is the version of the encoding.
 const specVersion = 1
 
-// A Draw is one observed value. A draw that is not Known is a wildcard: it
-// takes its place in the sequence, and is never compared.
+// A Draw is one observed value, or an interval of values one of which was
+// observed. A draw that is not Known is a wildcard: it takes its place in the
+// sequence, and is never compared.
 type Draw struct {
-	Value uint64
+	Value uint64 // the interval's first
+	Width uint64 // how many more there are after it
 	Known bool
 	Whole bool // Value is the generator's whole output, and is observed like one
 }
@@ -52,7 +55,7 @@ func (b Bounds) Count() uint64 { return uint64(b.Max-b.Min) + 1 }
 type Spec struct {
 	Generators []string // names as in [Generators]; the order does not matter
 	Draws      []Draw
-	Observe    string // "mod:M" or "raw"
+	Observe    string // such as "mod:1000"; see docs/SIEVE.md for all forms
 	Skip       Bounds // outputs discarded between two draws
 	Offset     Bounds // outputs discarded before the first draw
 	MinMatches uint32 // known draws that must match; see [Need]
@@ -135,6 +138,15 @@ func (s *Spec) checkDraws() error {
 	if err != nil {
 		return err
 	}
+	for _, name := range s.Generators {
+		def, err := lookup(name)
+		if err != nil {
+			return err
+		}
+		if _, err := observe.on(def); err != nil {
+			return err
+		}
+	}
 	if n := len(s.Draws); n > MaxDraws {
 		return &SpecError{
 			fmt.Sprintf("%d draws were given, and a search takes at most %d", n, MaxDraws),
@@ -145,14 +157,31 @@ func (s *Spec) checkDraws() error {
 		return &SpecError{"no known draw was given, so there is nothing to compare", "give at least one draw that is a number"}
 	}
 	for i, d := range s.Draws {
-		if d.Known && !d.Whole && observe.modulus != 0 && d.Value >= observe.modulus {
-			return &SpecError{
-				fmt.Sprintf("draw number %d is %d, and the observation %s gives values below %d", i+1, d.Value, observe, observe.modulus),
-				"correct the draw, or say with --observe how the outputs were mapped (raw for whole outputs)",
-			}
+		if err := checkDraw(d, i+1, observe); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func checkDraw(d Draw, number int, observe observation) error {
+	values := observe.values()
+	inside := values.First <= d.Value && d.Value <= values.Last && d.Width <= values.Last-d.Value
+	switch {
+	case !d.Known:
+		return nil
+	case d.Whole && observe.form.call:
+		return &SpecError{
+			fmt.Sprintf("draw number %d is a whole output, and the observation %s is a call that may take several", number, observe),
+			"use the values that the call gave, or another --observe",
+		}
+	case d.Whole || inside:
+		return nil
+	}
+	return &SpecError{
+		fmt.Sprintf("draw number %d is %s, and the observation %s gives values from %d to %d", number, d, observe, values.First, values.Last),
+		"correct the draw, or say with --observe how the outputs were mapped (raw for whole outputs)",
+	}
 }
 
 func (s *Spec) checkBounds() error {
@@ -198,7 +227,7 @@ func (s *Spec) checkNeed() error {
 type wireSpec struct {
 	Version    int      `json:"version"`
 	Generators []string `json:"generators"`
-	Draws      []string `json:"draws"` // "71"; "*" unknown; "=3456789012" a whole output
+	Draws      []string `json:"draws"` // "71"; "10:19" an interval; "*" unknown; "=3456789012" a whole output
 	Observe    string   `json:"observe"`
 	Skip       Bounds   `json:"skip"`
 	Offset     Bounds   `json:"offset"`
@@ -275,14 +304,16 @@ func DecodeSpec(b []byte) (*Spec, error) {
 	return s, nil
 }
 
-// String is the value in decimal, "*" when it is unknown, and with "=" in front
-// when it is a whole output.
+// String is the value in decimal, A:B for an interval with both ends, "*" when
+// it is unknown, and with "=" in front when it is a whole output.
 func (d Draw) String() string {
 	switch {
 	case !d.Known:
 		return "*"
 	case d.Whole:
 		return "=" + strconv.FormatUint(d.Value, 10)
+	case d.Width > 0:
+		return strconv.FormatUint(d.Value, 10) + ":" + strconv.FormatUint(d.Value+d.Width, 10)
 	}
 	return strconv.FormatUint(d.Value, 10)
 }
@@ -291,13 +322,25 @@ func parseWireDraw(text string) (Draw, error) {
 	if text == "*" {
 		return Draw{}, nil
 	}
-	d := Draw{Known: true}
-	if d.Whole = text != "" && text[0] == '='; d.Whole {
-		text = text[1:]
+	if whole, ok := strings.CutPrefix(text, "="); ok {
+		v, err := strconv.ParseUint(whole, 10, 64)
+		return Draw{Value: v, Known: true, Whole: true}, err
 	}
-	var err error
-	d.Value, err = strconv.ParseUint(text, 10, 64)
-	return d, err
+	return parseInterval(text)
+}
+
+// parseInterval reads a known draw: A, or A:B with both ends.
+func parseInterval(text string) (Draw, error) {
+	low, high, isInterval := strings.Cut(text, ":")
+	first, err := strconv.ParseUint(low, 10, 64)
+	if err != nil || !isInterval {
+		return Draw{Value: first, Known: true}, err
+	}
+	last, err := strconv.ParseUint(high, 10, 64)
+	if err == nil && last < first {
+		err = fmt.Errorf("the interval %s ends before it starts", clip(text))
+	}
+	return Draw{Value: first, Width: last - first, Known: true}, err
 }
 
 func or(s, fallback string) string {

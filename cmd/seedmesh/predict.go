@@ -48,7 +48,7 @@ func newPredict(e *env) *cobra.Command {
 	flags.Var(&offset, "offset", "outputs thrown away before the first draw: best_offset of the survivor")
 	flags.Var(&from, "from", "number of the first draw to print, counted from the window's first, which is 0")
 	flags.Var(&number, "count", "how many draws to print")
-	flags.StringVar(&observe, "observe", defaultObserve, "how an output becomes a draw: mod:M or raw")
+	flags.StringVar(&observe, "observe", defaultObserve, "how an output becomes a draw, as for sieve: mod:M, raw, top:B, ...")
 	flags.BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }

@@ -43,7 +43,7 @@ func (f *searchFlags) register(c *cobra.Command) {
 	flags.StringVarP(&f.seeds, "seeds", "s", "", "seeds A:B, from A on and before B, such as 0:2^32")
 	flags.StringVar(&f.skip, "skip", "0", "outputs thrown away between two draws: N, or A:B with both ends")
 	flags.StringVar(&f.offset, "offset", "0", "outputs thrown away before the first draw: N, or A:B with both ends")
-	flags.StringVar(&f.observe, "observe", defaultObserve, "how an output became a draw: mod:M or raw")
+	flags.StringVar(&f.observe, "observe", defaultObserve, "how an output became a draw: mod:M, raw, top:B, scale:N, range:LO:HI, java.nextInt:N, php.mt_rand:LO:HI, python.randrange:N or v8.floor:N")
 	flags.Float64Var(&f.threshold, "threshold", 1, "rate of known draws that must match")
 	flags.IntVar(&f.minMatches, "min-matches", 0, "the threshold as a count of draws")
 	flags.BoolVar(&f.keepAll, "keep-all", false, "allow a threshold of 0, which keeps every seed")
