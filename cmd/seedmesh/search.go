@@ -16,6 +16,7 @@ import (
 type searchFlags struct {
 	generators   []string
 	draws        string
+	phpMtSeed    string
 	window       int
 	windowOffset int
 	sessions     []string
@@ -36,6 +37,7 @@ func (f *searchFlags) register(c *cobra.Command) {
 	flags := c.Flags()
 	flags.SortFlags = false
 	flags.StringSliceVarP(&f.generators, "generator", "g", nil, "generator to try; repeat it or separate names by commas (see: seedmesh generators)")
+	flags.StringVar(&f.phpMtSeed, "php-mt-seed", "", "draws as the arguments of php_mt_seed, \"MIN MAX LO HI ...\"; the default is then to search all seeds of PHP's generators")
 	flags.StringVarP(&f.draws, "draws", "d", "", "file with the observed draws, - for standard input: JSON, JSON Lines, CSV, or a value a line (* is unknown)")
 	flags.IntVar(&f.window, "window", 0, "how many of the draws to use (default all)")
 	flags.IntVar(&f.windowOffset, "window-offset", 0, "number of the first draw to use")
@@ -61,6 +63,13 @@ type search struct {
 
 // parse reads the draws and checks the whole question.
 func (f *searchFlags) parse(c *cobra.Command, e *env) (*search, error) {
+	var pattern *kernels.PHPPattern
+	if f.phpMtSeed != "" {
+		var err error
+		if pattern, err = f.parsePHP(c, e); err != nil {
+			return nil, err
+		}
+	}
 	if err := f.missing(); err != nil {
 		return nil, err
 	}
@@ -82,7 +91,9 @@ func (f *searchFlags) parse(c *cobra.Command, e *env) (*search, error) {
 	if spec.Offset, err = parseBounds("offset", f.offset); err != nil {
 		return nil, err
 	}
-	if spec.Draws, err = f.readDraws(e); err != nil {
+	if pattern != nil {
+		spec.Draws = pattern.Draws
+	} else if spec.Draws, err = f.readDraws(e); err != nil {
 		return nil, err
 	}
 	if spec.MinMatches, err = f.need(c, spec.Known()); err != nil {
@@ -91,10 +102,43 @@ func (f *searchFlags) parse(c *cobra.Command, e *env) (*search, error) {
 	return compile(spec, seeds)
 }
 
+// phpSeeds are all seeds of PHP's generators.
+const phpSeeds = "0:2^32"
+
+// parsePHP reads --php-mt-seed, and sets the flags that follow from it.
+func (f *searchFlags) parsePHP(c *cobra.Command, e *env) (*kernels.PHPPattern, error) {
+	for _, flag := range []string{"draws", "observe", "window", "window-offset", "session"} {
+		if c.Flags().Changed(flag) {
+			return nil, &usageError{what: "--php-mt-seed and --" + flag + " are both given", why: "the pattern states the draws and how they were seen", next: "leave one of them out"}
+		}
+	}
+	p, err := kernels.ParsePHPPattern(f.phpMtSeed)
+	if err != nil {
+		return nil, err
+	}
+	f.observe = p.Observe
+	if len(f.generators) == 0 {
+		f.generators = p.Generators
+		if p.Mixed {
+			_, _ = fmt.Fprintln(e.stderr, "the outputs come from different ranges, which is searched for PHP 5.2.1 to 7.0 only")
+		}
+	}
+	if other := slices.DeleteFunc(slices.Clone(f.generators), func(name string) bool { return slices.Contains(p.Generators, name) }); p.Mixed && len(other) > 0 {
+		return nil, &usageError{
+			what: "the outputs of --php-mt-seed come from different ranges, and " + other[0] + " takes an unknown number of outputs for each",
+			next: "use --generator " + p.Generators[0],
+		}
+	}
+	if f.seeds == "" {
+		f.seeds = phpSeeds
+	}
+	return &p, nil
+}
+
 func (f *searchFlags) missing() error {
 	for _, need := range []struct{ flag, value, next string }{
 		{"--generator", first(f.generators), "name the generator, such as --generator mt19937; list them with: seedmesh generators"},
-		{"--draws", f.draws, "name the file with the observed draws, or - for standard input"},
+		{"--draws", f.draws + f.phpMtSeed, "name the file with the observed draws, or - for standard input"},
 		{"--seeds", f.seeds, "give the range to search, such as --seeds 0:2^32"},
 	} {
 		if need.value == "" {
