@@ -28,6 +28,7 @@ type jobCopy struct {
 	ended  bool
 	stages []stageCopy
 	cover  jobs.Coverage
+	held   []*v1.Held
 }
 
 type stageCopy struct {
@@ -49,8 +50,24 @@ func (s *service) copyJob(ctx context.Context, selector string) (c jobCopy, err 
 		for _, stage := range j.Stages {
 			c.stages = append(c.stages, stageCopy{stage.Label, stage.Pieces()})
 		}
+		c.held = heldOf(st, j.ID)
 	})
 	return c, err
+}
+
+// heldOf lists the claims on a job, by node and slot.
+func heldOf(st *jobs.State, job jobs.JobID) []*v1.Held {
+	held := []*v1.Held{}
+	for _, m := range st.Nodes() {
+		for i := range m.Slots {
+			for _, c := range st.Claims(jobs.SlotID{Node: m.ID, Index: uint32(i)}) {
+				if c.Job == job {
+					held = append(held, &v1.Held{Seeds: c.Range.String(), Node: m.Name, Slot: uint32(i), Fence: fmt.Sprint(c.Fence)})
+				}
+			}
+		}
+	}
+	return held
 }
 
 // Results streams a job's survivors in the order of its ranges. Memory does not
@@ -128,7 +145,7 @@ func (s *service) Ledger(ctx context.Context, r *connect.Request[v1.LedgerReques
 	reply := &v1.LedgerReply{
 		Job: c.Id, Gaps: []string{}, Overlaps: []string{}, Problems: []string{}, Seeds: c.cover.Seeds.String(),
 		Sum: fmt.Sprint(c.cover.Account.Sum), SumSq: fmt.Sprint(c.cover.Account.SumSq), Pieces: c.Pieces,
-		Reclaimed: c.Reclaimed, UnderReplicated: c.UnderReplicated,
+		Reclaimed: c.Reclaimed, UnderReplicated: c.UnderReplicated, Held: c.held,
 	}
 	for _, g := range c.cover.Gaps {
 		reply.Gaps = append(reply.Gaps, g.String())

@@ -31,8 +31,8 @@ func TestWriteJSON(t *testing.T) {
 			`{"cluster":"c","node":"a","leader":"","term":0,"applied":0,"ledger_digest":"","voters":["a","b\""],"nodes":0,"slots":0,"busy":0,"version":"","survives":"","alarms":[]}`,
 		},
 		"ledger": {
-			&meshv1.LedgerReply{Job: "0a", Complete: true, Seeds: "10", Sum: "45", SumSq: "285"},
-			`{"job":"0a","complete":true,"gaps":[],"overlaps":[],"seeds":"10","sum":"45","sum_sq":"285","pieces":0,"reclaimed":0,"under_replicated":0,"digest":"","problems":[],"verified":0,"unreachable":0}`,
+			&meshv1.LedgerReply{Job: "0a", Complete: true, Seeds: "10", Sum: "45", SumSq: "285", Held: []*meshv1.Held{{Seeds: "3:5", Node: "n", Fence: "7"}}},
+			`{"job":"0a","complete":true,"gaps":[],"overlaps":[],"seeds":"10","sum":"45","sum_sq":"285","pieces":0,"reclaimed":0,"under_replicated":0,"digest":"","problems":[],"verified":0,"unreachable":0,"held":[{"seeds":"3:5","node":"n","slot":0,"fence":"7"}]}`,
 		},
 		"plan": {
 			&meshv1.PlanReply{Generator: "g", Chunks: 2, Steps: 1e12, Slots: []*meshv1.PlanSlot{{Node: "n", Device: "cpu"}}},

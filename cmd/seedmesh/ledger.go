@@ -48,6 +48,9 @@ func printLedger(e *env, r *meshv1.LedgerReply, verify bool) error {
 	t.row("seeds", r.GetSeeds())
 	t.row("gaps", strings.Join(r.GetGaps(), " "))
 	t.row("overlaps", strings.Join(r.GetOverlaps(), " "))
+	for _, h := range r.GetHeld() {
+		t.row("held", fmt.Sprintf("%s by node %s, slot %d, fence %s", h.GetSeeds(), h.GetNode(), h.GetSlot(), h.GetFence()))
+	}
 	t.row("sum", r.GetSum())
 	t.row("sum_sq", r.GetSumSq())
 	t.row("pieces", fmt.Sprint(r.GetPieces()))

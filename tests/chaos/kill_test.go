@@ -1,149 +1,98 @@
 package chaos
 
 import (
-	"bytes"
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"seedmesh/node/api/meshv1"
 )
 
 var (
-	rounds = flag.Int("chaos.rounds", 10, "rounds of kills")
+	rounds = flag.Int("chaos.rounds", 3, "rounds of random faults on three nodes; five nodes get a third of it")
 	seed   = flag.Uint64("chaos.seed", 1, "of the random choices; the mesh's own timing is not replayed")
 )
 
-// oneThread divides the machine: three nodes with a thread each.
-const oneThread = "[[node.slot]]\ndevice = \"cpu\"\nthreads = 1\n"
+const (
+	simRate   = 400_000 // seeds a second of every simulated slot
+	roundTime = 10      // seconds that the job of a round takes undisturbed
+)
 
-// search is a job with many survivors, so that there are results to lose.
-type search struct {
-	args  []string
-	local []byte
-}
+func TestRoundsOfThree(t *testing.T) { playRounds(t, 3, *rounds) }
+func TestRoundsOfFive(t *testing.T)  { playRounds(t, 5, (*rounds+2)/3) }
 
-// newSearch makes the search of a round and its undisturbed result.
-func (m *mesh) newSearch(r *rand.Rand, round int) search {
-	m.Helper()
-	var draws strings.Builder
-	for range 12 {
-		fmt.Fprintln(&draws, r.IntN(1000))
-	}
-	file := filepath.Join(m.dir, fmt.Sprintf("draws-%d.txt", round))
-	if err := os.WriteFile(file, []byte(draws.String()), 0o600); err != nil {
-		m.Fatal(err)
-	}
-	first := r.Uint64N(1 << 31)
-	s := search{args: []string{
-		"sieve", "--generator", "mt19937", "--draws", file, "--seeds", fmt.Sprintf("%d:%d", first, first+4<<20),
-		"--skip", "0:3", "--min-matches", "2",
-	}}
-	out := filepath.Join(m.dir, fmt.Sprintf("local-%d.jsonl", round))
-	m.run(append(s.args, "--local", "-o", out)...)
-	var err error
-	if s.local, err = os.ReadFile(out); err != nil || len(s.local) == 0 {
-		m.Fatalf("the undisturbed search gave %d bytes: %v", len(s.local), err)
-	}
-	return s
-}
-
-// submit submits a search through a node and gives the job's id.
-func (m *mesh) submit(p *proc, s search) string {
-	m.Helper()
-	return strings.TrimSpace(m.run(append(s.args, "--data", p.dir, "--chunk-time", "1s")...))
-}
-
-// atShare waits until a share of a job is done, or it has ended.
-func (m *mesh) atShare(id string, share float64) {
-	m.Helper()
-	m.await(jobWait, fmt.Sprintf("job at %.0f %%", 100*share), func() bool {
-		j := m.job(id)
-		if j == nil {
-			return false
+// playRounds runs jobs, lets 1 to 3 random faults happen to each, and holds what
+// they give against undisturbed runs.
+func playRounds(t *testing.T, nodes, count int) {
+	m := newMesh(t, nodes, simulated(simRate))
+	r := rand.New(rand.NewPCG(*seed, uint64(nodes)))
+	for round := range count {
+		s := m.undisturbed(r, uint64(nodes*simRate*roundTime), 2)
+		id := m.submit(m.nodes[r.IntN(nodes)], s)
+		var did []string
+		for range 1 + r.IntN(3) {
+			m.atShare(id, 0.1+0.3*r.Float64())
+			did = append(did, m.strike(r))
 		}
-		done, _ := strconv.ParseFloat(j.Done, 64)
-		total, _ := strconv.ParseFloat(j.Total, 64)
-		return j.State == "done" || total > 0 && done/total >= share
-	})
-}
-
-// check waits for the end of a job and holds its results and its ledger, on
-// every node, against the undisturbed search.
-func (m *mesh) check(id string, s search) *meshv1.JobInfo {
-	m.Helper()
-	var last *meshv1.JobInfo
-	m.await(jobWait, "end of the job", func() bool {
-		if j := m.job(id); j != nil {
-			last = j
-		}
-		return last != nil && (last.State == "done" || last.State == "failed" || last.State == "cancelled")
-	})
-	if last.State != "done" {
-		m.Fatalf("job %s is %s: %s", id, last.State, last.LastError)
-	}
-	for _, p := range m.nodes {
-		got := m.run("results", id, "--data", p.dir)
-		if !bytes.Equal([]byte(got), s.local) {
-			m.Fatalf("results of %s have %d bytes, the undisturbed search gave %d: they differ", p.name, len(got), len(s.local))
-		}
-		var ledger struct {
-			Complete bool
-			Problems []string
-			Gaps     []string
-		}
-		m.json(&ledger, "ledger", id, "--verify", "--json", "--data", p.dir)
-		if !ledger.Complete || len(ledger.Problems) > 0 {
-			m.Fatalf("ledger on %s: %+v", p.name, ledger)
-		}
-	}
-	return last
-}
-
-// TestKillRounds is a mesh of three whose leader, or another node, is killed and
-// started again in every round, and twice all three.
-func TestKillRounds(t *testing.T) {
-	m := newMesh(t, 3, oneThread)
-	r := rand.New(rand.NewPCG(*seed, 0))
-	for round := range *rounds {
-		s := m.newSearch(r, round)
-		id := m.submit(m.nodes[r.IntN(3)], s)
-		m.atShare(id, 0.2+0.4*r.Float64())
-		began, what := time.Now(), ""
-		switch round % 5 {
-		case 4:
-			what = "all"
-			for _, i := range r.Perm(3) {
-				m.kill(i)
-			}
-			for _, i := range r.Perm(3) {
-				time.Sleep(time.Duration(r.IntN(1000)) * time.Millisecond) // the fault: how long nodes stay away
-				m.up(i)
-			}
-		default:
-			victim := m.leader()
-			what = "leader"
-			if round%2 == 1 {
-				victim, what = (victim+1+r.IntN(2))%3, "worker"
-			}
-			m.kill(victim)
-			time.Sleep(time.Duration(r.IntN(3000)) * time.Millisecond) // the fault: how long the node stays away
-			m.up(victim)
-		}
-		away := time.Since(began)
-		m.await(startWait, "three living nodes", func() bool {
-			s := m.status()
-			return s != nil && s.Slots == 3 && s.Leader != ""
-		})
+		m.whole()
 		j := m.check(id, s)
-		t.Logf("round %d: killed %s, back after %v; %d survivors, %d claims given out again: equal", round, what, away.Round(time.Millisecond), strings.Count(string(s.local), "\n"), j.Reclaimed)
+		t.Logf("round %d: %s; %d survivors, %d claims given out again: equal", round, strings.Join(did, ", "), s.lines(), j.Reclaimed)
 	}
+}
+
+// strike makes a random fault happen and mends it after 0 to 3 s.
+func (m *mesh) strike(r *rand.Rand) string {
+	m.Helper()
+	leader := m.leader()
+	worker := (leader + 1 + r.IntN(len(m.nodes)-1)) % len(m.nodes)
+	away := time.Duration(r.IntN(3000)) * time.Millisecond // the fault: how long it lasts
+	what := ""
+	switch r.IntN(6) {
+	case 0:
+		what = m.outage("the leader", away, leader)
+	case 1:
+		what = m.outage("a worker", away, worker)
+	case 2:
+		what = m.outage("all nodes", away, r.Perm(len(m.nodes))...)
+	case 3:
+		what = m.standstill("the leader", away, leader)
+	case 4:
+		what = m.standstill("a worker", away, worker)
+	default:
+		what = "no executor ran"
+		if m.killExecutor(worker) {
+			what = "executor killed"
+		}
+	}
+	return what
+}
+
+// outage kills nodes and starts them again after a while, one after the other.
+func (m *mesh) outage(role string, away time.Duration, nodes ...int) string {
+	m.Helper()
+	for _, i := range nodes {
+		m.kill(i, role)
+	}
+	for _, i := range nodes {
+		time.Sleep(away / time.Duration(len(nodes))) // the fault: how long nodes stay away
+		m.up(i)
+	}
+	return fmt.Sprintf("%s killed for %v", role, away)
+}
+
+// standstill stops nodes with all their processes and lets them go on after a while.
+func (m *mesh) standstill(role string, away time.Duration, nodes ...int) string {
+	m.Helper()
+	var pids []int
+	for _, i := range nodes {
+		pids = append(pids, m.family(i)...)
+	}
+	m.freeze(role, pids...)
+	time.Sleep(away) // the fault: how long they stand still
+	m.thaw(pids...)
+	return fmt.Sprintf("%s stopped for %v", role, away)
 }
 
 // TestKilledTwiceBeforeRejoin kills a node, starts it, and kills it again before
@@ -151,41 +100,85 @@ func TestKillRounds(t *testing.T) {
 func TestKilledTwiceBeforeRejoin(t *testing.T) {
 	m := newMesh(t, 3, oneThread)
 	r := rand.New(rand.NewPCG(*seed, 1))
-	s := m.newSearch(r, 0)
+	s := m.undisturbed(r, 1<<24, 2)
 	id := m.submit(m.nodes[0], s)
-	m.atShare(id, 0.2)
+	m.atShare(id, 0.1)
 	victim := (m.leader() + 1) % 3
 	for range 3 {
-		m.kill(victim)
+		m.kill(victim, "a node that was just started")
 		m.up(victim)
 	}
-	m.await(startWait, "three living nodes", func() bool {
-		s := m.status()
-		return s != nil && s.Slots == 3 && s.Leader != ""
-	})
+	m.whole()
 	m.check(id, s)
 }
 
-// TestLeaderAndWorkerTogether kills two of five at once.
+// TestLeaderAndWorkerTogether kills two of five at once; the job ends without
+// them, and they come back to the same ledger.
 func TestLeaderAndWorkerTogether(t *testing.T) {
 	m := newMesh(t, 5, oneThread)
 	r := rand.New(rand.NewPCG(*seed, 2))
-	s := m.newSearch(r, 0)
+	s := m.undisturbed(r, 1<<24, 2)
 	id := m.submit(m.nodes[0], s)
-	m.atShare(id, 0.2)
+	m.atShare(id, 0.1)
 	leader := m.leader()
 	other := (leader + 1 + r.IntN(4)) % 5
-	m.kill(leader)
-	m.kill(other)
-	m.await(jobWait, "end of the job without the two", func() bool {
-		j := m.job(id)
-		return j != nil && j.State == "done"
-	})
+	m.kill(leader, "leader and worker together")
+	m.kill(other, "leader and worker together")
+	m.ended(id)
 	m.up(leader)
 	m.up(other)
-	m.await(startWait, "five living nodes", func() bool {
-		s := m.status()
-		return s != nil && s.Slots == 5 && s.Leader != ""
-	})
+	m.whole()
+	m.check(id, s)
+}
+
+// standstills are past every limit of the mesh's clocks: the leader's lease and
+// the election (0.15 s), the stall of a leader (0.5 s), the wait for a holder
+// (1 s), the leave to start and the expiry of a node (2 s), the dead connection,
+// and the patience of a command (10 s and 15 s).
+var standstills = []struct {
+	role  string
+	away  time.Duration
+	nodes func(leader int) []int
+}{
+	{"all nodes", 700 * time.Millisecond, func(int) []int { return []int{0, 1, 2} }},
+	{"the leader", 1500 * time.Millisecond, func(l int) []int { return []int{l} }},
+	{"leader and worker together", 4 * time.Second, func(l int) []int { return []int{l, (l + 1) % 3} }},
+	{"a worker", 20 * time.Second, func(l int) []int { return []int{(l + 1) % 3} }},
+	{"the leader", 12 * time.Second, func(l int) []int { return []int{l} }},
+	{"all nodes", 16 * time.Second, func(int) []int { return []int{0, 1, 2} }},
+}
+
+// TestStandstills stops nodes for longer and longer while a job runs. Those that
+// come back after their work was given to others must not get it counted twice.
+func TestStandstills(t *testing.T) {
+	list := standstills[:4]
+	if *rounds >= 10 {
+		list = slices.Concat(standstills, standstills)
+	}
+	m := newMesh(t, 3, simulated(simRate))
+	r := rand.New(rand.NewPCG(*seed, 3))
+	for _, st := range list {
+		s := m.undisturbed(r, 3*simRate*4, 2)
+		id := m.submit(m.nodes[0], s)
+		m.atShare(id, 0.1)
+		m.standstill(st.role, st.away, st.nodes(m.leader())...)
+		m.whole()
+		m.check(id, s)
+	}
+}
+
+// TestFrozenExecutor stops an executor alone for longer than its node lets it be
+// silent: the node kills it, and the piece is worked again.
+func TestFrozenExecutor(t *testing.T) {
+	m := newMesh(t, 1, simulated(simRate))
+	s := m.undisturbed(rand.New(rand.NewPCG(*seed, 4)), simRate*6, 2)
+	id := m.submit(m.nodes[0], s)
+	m.atShare(id, 0.1)
+	pids := m.executors(m.nodes[0].cmd.Process.Pid)
+	if len(pids) != 1 {
+		t.Fatalf("%d executors run, want 1", len(pids))
+	}
+	m.freeze("an executor", pids...)
+	m.await(jobWait, "end of the frozen executor", func() bool { return statOf(pids[0]).state != "T" })
 	m.check(id, s)
 }

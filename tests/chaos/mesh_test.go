@@ -68,9 +68,20 @@ type mesh struct {
 	nodes  []*proc
 }
 
+// slots of a node: one thread of the processor, or a device that works at a
+// stated rate and leaves the processor free.
+const oneThread = "[[node.slot]]\ndevice = \"cpu\"\nthreads = 1\n"
+
+func simulated(seedsPerSecond int) string {
+	return fmt.Sprintf("[[node.slot]]\ndevice = \"sim\"\nsim_rate = %d\n", seedsPerSecond)
+}
+
 // newMesh starts n nodes and waits until they vote.
 func newMesh(t *testing.T, n int, config string) *mesh {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("meshes of real processes take minutes")
+	}
 	m := &mesh{T: t, dir: t.TempDir()}
 	if config != "" {
 		m.config = filepath.Join(m.dir, "cluster.toml")
@@ -93,14 +104,7 @@ func newMesh(t *testing.T, n int, config string) *mesh {
 		}
 		m.up(i)
 	}
-	voters := n
-	if n > 2 && n%2 == 0 {
-		voters--
-	}
-	m.await(startWait, fmt.Sprintf("%d voters", voters), func() bool {
-		s := m.status()
-		return s != nil && len(s.Voters) == voters && s.Leader != "" && int(s.Nodes) == n
-	})
+	m.whole()
 	return m
 }
 
@@ -167,26 +171,11 @@ func (m *mesh) up(i int) {
 	}
 }
 
-// kill ends a node with SIGKILL and proves that it died of it.
-func (m *mesh) kill(i int) {
-	m.Helper()
-	p := m.nodes[i]
-	if !p.running() {
-		m.Fatalf("%s does not run, so it cannot be killed", p.name)
-	}
-	if err := p.cmd.Process.Kill(); err != nil {
-		m.Fatal(err)
-	}
-	_ = p.cmd.Wait()
-	if status := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGKILL {
-		m.Fatalf("%s did not die of SIGKILL: %v", p.name, p.cmd.ProcessState)
-	}
-}
-
 func (m *mesh) stop() {
 	for _, p := range m.nodes {
 		if p.running() {
 			_ = p.cmd.Process.Signal(syscall.SIGTERM)
+			_ = p.cmd.Process.Signal(syscall.SIGCONT)
 		}
 	}
 	for i, p := range m.nodes {
@@ -208,17 +197,24 @@ func (m *mesh) logTail(i int) {
 	m.Logf("end of the log of %s:\n%s", m.nodes[i].name, b[max(0, len(b)-most):])
 }
 
+// status asks a node how the mesh stands; nil when it does not answer.
+func (p *proc) status() *meshv1.StatusReply {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	r, err := p.client.Status(ctx, connect.NewRequest(&meshv1.StatusRequest{}))
+	if err != nil {
+		return nil
+	}
+	return r.Msg
+}
+
 // status is that of the first running node that answers, or nil.
 func (m *mesh) status() *meshv1.StatusReply {
 	for _, p := range m.nodes {
-		if !p.running() {
-			continue
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		r, err := p.client.Status(ctx, connect.NewRequest(&meshv1.StatusRequest{}))
-		cancel()
-		if err == nil {
-			return r.Msg
+		if p.running() {
+			if s := p.status(); s != nil {
+				return s
+			}
 		}
 	}
 	return nil
@@ -237,6 +233,26 @@ func (m *mesh) leader() int {
 		return found >= 0
 	})
 	return found
+}
+
+// whole waits until every node sees all of them, a leader, and as many voters as
+// there should be.
+func (m *mesh) whole() {
+	m.Helper()
+	n := len(m.nodes)
+	voters := n
+	if n > 2 && n%2 == 0 {
+		voters--
+	}
+	m.await(startWait, "whole mesh", func() bool {
+		for _, p := range m.nodes {
+			s := p.status()
+			if s == nil || int(s.Nodes) != n || int(s.Slots) != n || len(s.Voters) != voters || s.Leader == "" {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 func (m *mesh) await(limit time.Duration, what string, holds func() bool) {

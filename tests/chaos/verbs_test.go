@@ -36,7 +36,7 @@ func fields(t *testing.T, b string) []string {
 // TestJSONContract holds what scripts may rely on.
 func TestJSONContract(t *testing.T) {
 	m := newMesh(t, 3, oneThread)
-	s := m.newSearch(rand.New(rand.NewPCG(7, 7)), 0)
+	s := m.undisturbed(rand.New(rand.NewPCG(7, 7)), 1<<20, 2)
 	data := func(i int) []string { return []string{"--data", m.nodes[i].dir} }
 	submitted := m.run(append(s.args, "--json", "--name", "contract", "--data", m.nodes[1].dir)...)
 	if got := fields(t, submitted); !slices.Contains(got, "job") {
@@ -75,7 +75,7 @@ func TestJSONContract(t *testing.T) {
 func TestOneKeyIsOneJob(t *testing.T) {
 	m := newMesh(t, 3, oneThread)
 	r := rand.New(rand.NewPCG(8, 8))
-	s, other := m.newSearch(r, 0), m.newSearch(r, 1)
+	s, other := m.draw(r, 1<<20, 2), m.draw(r, 1<<20, 2)
 	first := m.run(append(s.args, "--key", "k1", "--data", m.nodes[0].dir)...)
 	for _, p := range m.nodes {
 		if again := m.run(append(s.args, "--key", "k1", "--data", p.dir)...); again != first {
@@ -90,8 +90,8 @@ func TestOneKeyIsOneJob(t *testing.T) {
 
 // TestPauseResumeCancel checks the course of a job that a user changes.
 func TestPauseResumeCancel(t *testing.T) {
-	m := newMesh(t, 3, "[[node.slot]]\ndevice = \"sim\"\nsim_rate = 20000\n")
-	s := m.newSearch(rand.New(rand.NewPCG(9, 9)), 0)
+	m := newMesh(t, 3, simulated(20_000))
+	s := m.draw(rand.New(rand.NewPCG(9, 9)), 1<<22, 2)
 	id := m.submit(m.nodes[2], s)
 	m.atShare(id, 0.01)
 	m.run("job", "pause", id, "--data", m.nodes[0].dir)
@@ -128,11 +128,11 @@ func TestSmallMeshes(t *testing.T) {
 	if s := m.status(); !strings.Contains(s.Survives, "both must be up") {
 		t.Errorf("two nodes say they survive %q", s.Survives)
 	}
-	s := m.newSearch(rand.New(rand.NewPCG(10, 10)), 0)
+	s := m.undisturbed(rand.New(rand.NewPCG(10, 10)), 1<<24, 2)
 	id := m.submit(m.nodes[1], s)
 	m.atShare(id, 0.2)
-	m.kill(0)
-	_, stderr, code := m.exec(append(s.args, "--data", m.nodes[1].dir, "--connect-timeout", "2s")...)
+	m.kill(0, "one of two nodes")
+	_, stderr, code := m.exec(append(s.args, "--key", "refused", "--name", "refused", "--data", m.nodes[1].dir, "--connect-timeout", "2s")...)
 	if code != 6 {
 		t.Errorf("a submit without a quorum exits %d, want 6: %s", code, stderr)
 	}
@@ -140,7 +140,7 @@ func TestSmallMeshes(t *testing.T) {
 		t.Errorf("status without a quorum does not say so: %s", out)
 	}
 	m.up(0)
-	m.await(startWait, "a leader of two", func() bool { s := m.status(); return s != nil && s.Leader != "" && s.Slots == 2 })
+	m.whole()
 	m.check(id, s)
 }
 
@@ -255,7 +255,7 @@ func (m *mesh) checkSocket() {
 // leads at once, and the job goes on.
 func TestPlannedStopHandsOver(t *testing.T) {
 	m := newMesh(t, 3, oneThread)
-	s := m.newSearch(rand.New(rand.NewPCG(11, 11)), 0)
+	s := m.undisturbed(rand.New(rand.NewPCG(11, 11)), 1<<24, 2)
 	id := m.submit(m.nodes[0], s)
 	m.atShare(id, 0.2)
 	i := m.leader()
@@ -269,7 +269,7 @@ func TestPlannedStopHandsOver(t *testing.T) {
 		t.Errorf("%s leads after its stop", m.nodes[i].name)
 	}
 	m.up(i)
-	m.await(startWait, "three living nodes", func() bool { s := m.status(); return s != nil && s.Slots == 3 && s.Leader != "" })
+	m.whole()
 	m.check(id, s)
 }
 

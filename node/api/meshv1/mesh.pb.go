@@ -1020,6 +1020,7 @@ type LedgerReply struct {
 	Problems        []string               `protobuf:"bytes,12,rep,name=problems,proto3" json:"problems,omitempty"`
 	Verified        uint64                 `protobuf:"varint,13,opt,name=verified,proto3" json:"verified,omitempty"`       // copies read and found right
 	Unreachable     uint64                 `protobuf:"varint,14,opt,name=unreachable,proto3" json:"unreachable,omitempty"` // copies whose holder did not answer
+	Held            []*Held                `protobuf:"bytes,15,rep,name=held,proto3" json:"held,omitempty"`                // claims on the rest
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1152,6 +1153,82 @@ func (x *LedgerReply) GetUnreachable() uint64 {
 	return 0
 }
 
+func (x *LedgerReply) GetHeld() []*Held {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
+// Held is a slot's exclusive right to a part of a job.
+type Held struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Seeds         string                 `protobuf:"bytes,1,opt,name=seeds,proto3" json:"seeds,omitempty"`
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Slot          uint32                 `protobuf:"varint,3,opt,name=slot,proto3" json:"slot,omitempty"`
+	Fence         string                 `protobuf:"bytes,4,opt,name=fence,proto3" json:"fence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Held) Reset() {
+	*x = Held{}
+	mi := &file_mesh_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Held) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Held) ProtoMessage() {}
+
+func (x *Held) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Held.ProtoReflect.Descriptor instead.
+func (*Held) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Held) GetSeeds() string {
+	if x != nil {
+		return x.Seeds
+	}
+	return ""
+}
+
+func (x *Held) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Held) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *Held) GetFence() string {
+	if x != nil {
+		return x.Fence
+	}
+	return ""
+}
+
 type NodesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Linearizable  bool                   `protobuf:"varint,1,opt,name=linearizable,proto3" json:"linearizable,omitempty"`
@@ -1161,7 +1238,7 @@ type NodesRequest struct {
 
 func (x *NodesRequest) Reset() {
 	*x = NodesRequest{}
-	mi := &file_mesh_proto_msgTypes[13]
+	mi := &file_mesh_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1250,7 @@ func (x *NodesRequest) String() string {
 func (*NodesRequest) ProtoMessage() {}
 
 func (x *NodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[13]
+	mi := &file_mesh_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1263,7 @@ func (x *NodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesRequest.ProtoReflect.Descriptor instead.
 func (*NodesRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{13}
+	return file_mesh_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *NodesRequest) GetLinearizable() bool {
@@ -1206,7 +1283,7 @@ type NodesReply struct {
 
 func (x *NodesReply) Reset() {
 	*x = NodesReply{}
-	mi := &file_mesh_proto_msgTypes[14]
+	mi := &file_mesh_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1218,7 +1295,7 @@ func (x *NodesReply) String() string {
 func (*NodesReply) ProtoMessage() {}
 
 func (x *NodesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[14]
+	mi := &file_mesh_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1231,7 +1308,7 @@ func (x *NodesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesReply.ProtoReflect.Descriptor instead.
 func (*NodesReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{14}
+	return file_mesh_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *NodesReply) GetIndex() uint64 {
@@ -1265,7 +1342,7 @@ type NodeInfo struct {
 
 func (x *NodeInfo) Reset() {
 	*x = NodeInfo{}
-	mi := &file_mesh_proto_msgTypes[15]
+	mi := &file_mesh_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1277,7 +1354,7 @@ func (x *NodeInfo) String() string {
 func (*NodeInfo) ProtoMessage() {}
 
 func (x *NodeInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[15]
+	mi := &file_mesh_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1290,7 +1367,7 @@ func (x *NodeInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeInfo.ProtoReflect.Descriptor instead.
 func (*NodeInfo) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{15}
+	return file_mesh_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *NodeInfo) GetName() string {
@@ -1365,7 +1442,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_mesh_proto_msgTypes[16]
+	mi := &file_mesh_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1377,7 +1454,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[16]
+	mi := &file_mesh_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1390,7 +1467,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{16}
+	return file_mesh_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StatusRequest) GetLinearizable() bool {
@@ -1421,7 +1498,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_mesh_proto_msgTypes[17]
+	mi := &file_mesh_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1433,7 +1510,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[17]
+	mi := &file_mesh_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1446,7 +1523,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{17}
+	return file_mesh_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StatusReply) GetCluster() string {
@@ -1552,7 +1629,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_mesh_proto_msgTypes[18]
+	mi := &file_mesh_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +1641,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[18]
+	mi := &file_mesh_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +1654,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{18}
+	return file_mesh_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CreateTokenRequest) GetRole() string {
@@ -1621,7 +1698,7 @@ type CreateTokenReply struct {
 
 func (x *CreateTokenReply) Reset() {
 	*x = CreateTokenReply{}
-	mi := &file_mesh_proto_msgTypes[19]
+	mi := &file_mesh_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1633,7 +1710,7 @@ func (x *CreateTokenReply) String() string {
 func (*CreateTokenReply) ProtoMessage() {}
 
 func (x *CreateTokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[19]
+	mi := &file_mesh_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1646,7 +1723,7 @@ func (x *CreateTokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenReply.ProtoReflect.Descriptor instead.
 func (*CreateTokenReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{19}
+	return file_mesh_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateTokenReply) GetToken() string {
@@ -1692,7 +1769,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_mesh_proto_msgTypes[20]
+	mi := &file_mesh_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1704,7 +1781,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[20]
+	mi := &file_mesh_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1717,7 +1794,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{20}
+	return file_mesh_proto_rawDescGZIP(), []int{21}
 }
 
 type ListTokensReply struct {
@@ -1729,7 +1806,7 @@ type ListTokensReply struct {
 
 func (x *ListTokensReply) Reset() {
 	*x = ListTokensReply{}
-	mi := &file_mesh_proto_msgTypes[21]
+	mi := &file_mesh_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1741,7 +1818,7 @@ func (x *ListTokensReply) String() string {
 func (*ListTokensReply) ProtoMessage() {}
 
 func (x *ListTokensReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[21]
+	mi := &file_mesh_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1754,7 +1831,7 @@ func (x *ListTokensReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensReply.ProtoReflect.Descriptor instead.
 func (*ListTokensReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{21}
+	return file_mesh_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListTokensReply) GetTokens() []*TokenInfo {
@@ -1777,7 +1854,7 @@ type TokenInfo struct {
 
 func (x *TokenInfo) Reset() {
 	*x = TokenInfo{}
-	mi := &file_mesh_proto_msgTypes[22]
+	mi := &file_mesh_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1789,7 +1866,7 @@ func (x *TokenInfo) String() string {
 func (*TokenInfo) ProtoMessage() {}
 
 func (x *TokenInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[22]
+	mi := &file_mesh_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1802,7 +1879,7 @@ func (x *TokenInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenInfo.ProtoReflect.Descriptor instead.
 func (*TokenInfo) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{22}
+	return file_mesh_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TokenInfo) GetHash() string {
@@ -1849,7 +1926,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_mesh_proto_msgTypes[23]
+	mi := &file_mesh_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1861,7 +1938,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[23]
+	mi := &file_mesh_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1874,7 +1951,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{23}
+	return file_mesh_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RevokeTokenRequest) GetHash() string {
@@ -1892,7 +1969,7 @@ type RevokeTokenReply struct {
 
 func (x *RevokeTokenReply) Reset() {
 	*x = RevokeTokenReply{}
-	mi := &file_mesh_proto_msgTypes[24]
+	mi := &file_mesh_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1904,7 +1981,7 @@ func (x *RevokeTokenReply) String() string {
 func (*RevokeTokenReply) ProtoMessage() {}
 
 func (x *RevokeTokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[24]
+	mi := &file_mesh_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1917,7 +1994,7 @@ func (x *RevokeTokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenReply.ProtoReflect.Descriptor instead.
 func (*RevokeTokenReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{24}
+	return file_mesh_proto_rawDescGZIP(), []int{25}
 }
 
 type RemoveNodeRequest struct {
@@ -1930,7 +2007,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_mesh_proto_msgTypes[25]
+	mi := &file_mesh_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1942,7 +2019,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[25]
+	mi := &file_mesh_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1955,7 +2032,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{25}
+	return file_mesh_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RemoveNodeRequest) GetNode() string {
@@ -1981,7 +2058,7 @@ type RemoveNodeReply struct {
 
 func (x *RemoveNodeReply) Reset() {
 	*x = RemoveNodeReply{}
-	mi := &file_mesh_proto_msgTypes[26]
+	mi := &file_mesh_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1993,7 +2070,7 @@ func (x *RemoveNodeReply) String() string {
 func (*RemoveNodeReply) ProtoMessage() {}
 
 func (x *RemoveNodeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[26]
+	mi := &file_mesh_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2006,7 +2083,7 @@ func (x *RemoveNodeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeReply.ProtoReflect.Descriptor instead.
 func (*RemoveNodeReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{26}
+	return file_mesh_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RemoveNodeReply) GetName() string {
@@ -2109,7 +2186,7 @@ const file_mesh_proto_rawDesc = "" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"9\n" +
 	"\rLedgerRequest\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x16\n" +
-	"\x06verify\x18\x02 \x01(\bR\x06verify\"\xfd\x02\n" +
+	"\x06verify\x18\x02 \x01(\bR\x06verify\"\xa4\x03\n" +
 	"\vLedgerReply\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x1a\n" +
 	"\bcomplete\x18\x02 \x01(\bR\bcomplete\x12\x12\n" +
@@ -2125,7 +2202,13 @@ const file_mesh_proto_rawDesc = "" +
 	"\x06digest\x18\v \x01(\tR\x06digest\x12\x1a\n" +
 	"\bproblems\x18\f \x03(\tR\bproblems\x12\x1a\n" +
 	"\bverified\x18\r \x01(\x04R\bverified\x12 \n" +
-	"\vunreachable\x18\x0e \x01(\x04R\vunreachable\"2\n" +
+	"\vunreachable\x18\x0e \x01(\x04R\vunreachable\x12%\n" +
+	"\x04held\x18\x0f \x03(\v2\x11.seedmesh.v1.HeldR\x04held\"Z\n" +
+	"\x04Held\x12\x14\n" +
+	"\x05seeds\x18\x01 \x01(\tR\x05seeds\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x12\n" +
+	"\x04slot\x18\x03 \x01(\rR\x04slot\x12\x14\n" +
+	"\x05fence\x18\x04 \x01(\tR\x05fence\"2\n" +
 	"\fNodesRequest\x12\"\n" +
 	"\flinearizable\x18\x01 \x01(\bR\flinearizable\"O\n" +
 	"\n" +
@@ -2217,7 +2300,7 @@ func file_mesh_proto_rawDescGZIP() []byte {
 	return file_mesh_proto_rawDescData
 }
 
-var file_mesh_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_mesh_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_mesh_proto_goTypes = []any{
 	(*SubmitRequest)(nil),      // 0: seedmesh.v1.SubmitRequest
 	(*SubmitReply)(nil),        // 1: seedmesh.v1.SubmitReply
@@ -2232,57 +2315,59 @@ var file_mesh_proto_goTypes = []any{
 	(*ResultsChunk)(nil),       // 10: seedmesh.v1.ResultsChunk
 	(*LedgerRequest)(nil),      // 11: seedmesh.v1.LedgerRequest
 	(*LedgerReply)(nil),        // 12: seedmesh.v1.LedgerReply
-	(*NodesRequest)(nil),       // 13: seedmesh.v1.NodesRequest
-	(*NodesReply)(nil),         // 14: seedmesh.v1.NodesReply
-	(*NodeInfo)(nil),           // 15: seedmesh.v1.NodeInfo
-	(*StatusRequest)(nil),      // 16: seedmesh.v1.StatusRequest
-	(*StatusReply)(nil),        // 17: seedmesh.v1.StatusReply
-	(*CreateTokenRequest)(nil), // 18: seedmesh.v1.CreateTokenRequest
-	(*CreateTokenReply)(nil),   // 19: seedmesh.v1.CreateTokenReply
-	(*ListTokensRequest)(nil),  // 20: seedmesh.v1.ListTokensRequest
-	(*ListTokensReply)(nil),    // 21: seedmesh.v1.ListTokensReply
-	(*TokenInfo)(nil),          // 22: seedmesh.v1.TokenInfo
-	(*RevokeTokenRequest)(nil), // 23: seedmesh.v1.RevokeTokenRequest
-	(*RevokeTokenReply)(nil),   // 24: seedmesh.v1.RevokeTokenReply
-	(*RemoveNodeRequest)(nil),  // 25: seedmesh.v1.RemoveNodeRequest
-	(*RemoveNodeReply)(nil),    // 26: seedmesh.v1.RemoveNodeReply
+	(*Held)(nil),               // 13: seedmesh.v1.Held
+	(*NodesRequest)(nil),       // 14: seedmesh.v1.NodesRequest
+	(*NodesReply)(nil),         // 15: seedmesh.v1.NodesReply
+	(*NodeInfo)(nil),           // 16: seedmesh.v1.NodeInfo
+	(*StatusRequest)(nil),      // 17: seedmesh.v1.StatusRequest
+	(*StatusReply)(nil),        // 18: seedmesh.v1.StatusReply
+	(*CreateTokenRequest)(nil), // 19: seedmesh.v1.CreateTokenRequest
+	(*CreateTokenReply)(nil),   // 20: seedmesh.v1.CreateTokenReply
+	(*ListTokensRequest)(nil),  // 21: seedmesh.v1.ListTokensRequest
+	(*ListTokensReply)(nil),    // 22: seedmesh.v1.ListTokensReply
+	(*TokenInfo)(nil),          // 23: seedmesh.v1.TokenInfo
+	(*RevokeTokenRequest)(nil), // 24: seedmesh.v1.RevokeTokenRequest
+	(*RevokeTokenReply)(nil),   // 25: seedmesh.v1.RevokeTokenReply
+	(*RemoveNodeRequest)(nil),  // 26: seedmesh.v1.RemoveNodeRequest
+	(*RemoveNodeReply)(nil),    // 27: seedmesh.v1.RemoveNodeReply
 }
 var file_mesh_proto_depIdxs = []int32{
 	3,  // 0: seedmesh.v1.PlanReply.slots:type_name -> seedmesh.v1.PlanSlot
 	7,  // 1: seedmesh.v1.JobsReply.jobs:type_name -> seedmesh.v1.JobInfo
-	15, // 2: seedmesh.v1.NodesReply.nodes:type_name -> seedmesh.v1.NodeInfo
-	22, // 3: seedmesh.v1.ListTokensReply.tokens:type_name -> seedmesh.v1.TokenInfo
-	0,  // 4: seedmesh.v1.Mesh.Submit:input_type -> seedmesh.v1.SubmitRequest
-	0,  // 5: seedmesh.v1.Mesh.Plan:input_type -> seedmesh.v1.SubmitRequest
-	4,  // 6: seedmesh.v1.Mesh.Jobs:input_type -> seedmesh.v1.JobsRequest
-	6,  // 7: seedmesh.v1.Mesh.Job:input_type -> seedmesh.v1.JobRequest
-	8,  // 8: seedmesh.v1.Mesh.Control:input_type -> seedmesh.v1.ControlRequest
-	9,  // 9: seedmesh.v1.Mesh.Results:input_type -> seedmesh.v1.ResultsRequest
-	11, // 10: seedmesh.v1.Mesh.Ledger:input_type -> seedmesh.v1.LedgerRequest
-	13, // 11: seedmesh.v1.Mesh.Nodes:input_type -> seedmesh.v1.NodesRequest
-	16, // 12: seedmesh.v1.Mesh.Status:input_type -> seedmesh.v1.StatusRequest
-	18, // 13: seedmesh.v1.Mesh.CreateToken:input_type -> seedmesh.v1.CreateTokenRequest
-	20, // 14: seedmesh.v1.Mesh.ListTokens:input_type -> seedmesh.v1.ListTokensRequest
-	23, // 15: seedmesh.v1.Mesh.RevokeToken:input_type -> seedmesh.v1.RevokeTokenRequest
-	25, // 16: seedmesh.v1.Mesh.RemoveNode:input_type -> seedmesh.v1.RemoveNodeRequest
-	1,  // 17: seedmesh.v1.Mesh.Submit:output_type -> seedmesh.v1.SubmitReply
-	2,  // 18: seedmesh.v1.Mesh.Plan:output_type -> seedmesh.v1.PlanReply
-	5,  // 19: seedmesh.v1.Mesh.Jobs:output_type -> seedmesh.v1.JobsReply
-	7,  // 20: seedmesh.v1.Mesh.Job:output_type -> seedmesh.v1.JobInfo
-	7,  // 21: seedmesh.v1.Mesh.Control:output_type -> seedmesh.v1.JobInfo
-	10, // 22: seedmesh.v1.Mesh.Results:output_type -> seedmesh.v1.ResultsChunk
-	12, // 23: seedmesh.v1.Mesh.Ledger:output_type -> seedmesh.v1.LedgerReply
-	14, // 24: seedmesh.v1.Mesh.Nodes:output_type -> seedmesh.v1.NodesReply
-	17, // 25: seedmesh.v1.Mesh.Status:output_type -> seedmesh.v1.StatusReply
-	19, // 26: seedmesh.v1.Mesh.CreateToken:output_type -> seedmesh.v1.CreateTokenReply
-	21, // 27: seedmesh.v1.Mesh.ListTokens:output_type -> seedmesh.v1.ListTokensReply
-	24, // 28: seedmesh.v1.Mesh.RevokeToken:output_type -> seedmesh.v1.RevokeTokenReply
-	26, // 29: seedmesh.v1.Mesh.RemoveNode:output_type -> seedmesh.v1.RemoveNodeReply
-	17, // [17:30] is the sub-list for method output_type
-	4,  // [4:17] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	13, // 2: seedmesh.v1.LedgerReply.held:type_name -> seedmesh.v1.Held
+	16, // 3: seedmesh.v1.NodesReply.nodes:type_name -> seedmesh.v1.NodeInfo
+	23, // 4: seedmesh.v1.ListTokensReply.tokens:type_name -> seedmesh.v1.TokenInfo
+	0,  // 5: seedmesh.v1.Mesh.Submit:input_type -> seedmesh.v1.SubmitRequest
+	0,  // 6: seedmesh.v1.Mesh.Plan:input_type -> seedmesh.v1.SubmitRequest
+	4,  // 7: seedmesh.v1.Mesh.Jobs:input_type -> seedmesh.v1.JobsRequest
+	6,  // 8: seedmesh.v1.Mesh.Job:input_type -> seedmesh.v1.JobRequest
+	8,  // 9: seedmesh.v1.Mesh.Control:input_type -> seedmesh.v1.ControlRequest
+	9,  // 10: seedmesh.v1.Mesh.Results:input_type -> seedmesh.v1.ResultsRequest
+	11, // 11: seedmesh.v1.Mesh.Ledger:input_type -> seedmesh.v1.LedgerRequest
+	14, // 12: seedmesh.v1.Mesh.Nodes:input_type -> seedmesh.v1.NodesRequest
+	17, // 13: seedmesh.v1.Mesh.Status:input_type -> seedmesh.v1.StatusRequest
+	19, // 14: seedmesh.v1.Mesh.CreateToken:input_type -> seedmesh.v1.CreateTokenRequest
+	21, // 15: seedmesh.v1.Mesh.ListTokens:input_type -> seedmesh.v1.ListTokensRequest
+	24, // 16: seedmesh.v1.Mesh.RevokeToken:input_type -> seedmesh.v1.RevokeTokenRequest
+	26, // 17: seedmesh.v1.Mesh.RemoveNode:input_type -> seedmesh.v1.RemoveNodeRequest
+	1,  // 18: seedmesh.v1.Mesh.Submit:output_type -> seedmesh.v1.SubmitReply
+	2,  // 19: seedmesh.v1.Mesh.Plan:output_type -> seedmesh.v1.PlanReply
+	5,  // 20: seedmesh.v1.Mesh.Jobs:output_type -> seedmesh.v1.JobsReply
+	7,  // 21: seedmesh.v1.Mesh.Job:output_type -> seedmesh.v1.JobInfo
+	7,  // 22: seedmesh.v1.Mesh.Control:output_type -> seedmesh.v1.JobInfo
+	10, // 23: seedmesh.v1.Mesh.Results:output_type -> seedmesh.v1.ResultsChunk
+	12, // 24: seedmesh.v1.Mesh.Ledger:output_type -> seedmesh.v1.LedgerReply
+	15, // 25: seedmesh.v1.Mesh.Nodes:output_type -> seedmesh.v1.NodesReply
+	18, // 26: seedmesh.v1.Mesh.Status:output_type -> seedmesh.v1.StatusReply
+	20, // 27: seedmesh.v1.Mesh.CreateToken:output_type -> seedmesh.v1.CreateTokenReply
+	22, // 28: seedmesh.v1.Mesh.ListTokens:output_type -> seedmesh.v1.ListTokensReply
+	25, // 29: seedmesh.v1.Mesh.RevokeToken:output_type -> seedmesh.v1.RevokeTokenReply
+	27, // 30: seedmesh.v1.Mesh.RemoveNode:output_type -> seedmesh.v1.RemoveNodeReply
+	18, // [18:31] is the sub-list for method output_type
+	5,  // [5:18] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_mesh_proto_init() }
@@ -2296,7 +2381,7 @@ func file_mesh_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mesh_proto_rawDesc), len(file_mesh_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -57,10 +57,19 @@ func read(path string) ([]faults.Record, error) {
 
 // row is one kind of fault in one tier.
 type row struct {
-	tier          faults.Tier
-	kind, checks  string
-	landed, tests int
-	violations    int
+	tier         faults.Tier
+	kind, checks string
+	landed       int
+	tests        map[string]bool // by name: whether an invariant did not hold
+}
+
+func (r row) violations() (count int) {
+	for _, failed := range r.tests {
+		if failed {
+			count++
+		}
+	}
+	return count
 }
 
 // report prints both tables. Its error says what was violated or is missing.
@@ -70,9 +79,9 @@ func report(out io.Writer, records []faults.Record, least map[faults.Tier]int) e
 	fmt.Fprintln(w, "FAULT\tTIER\tLANDED\tTESTS\tCHECKED\tVIOLATIONS")
 	total, violations := map[faults.Tier]int{}, 0
 	for _, r := range rows {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%d\n", r.kind, r.tier, r.landed, r.tests, r.checks, r.violations)
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%d\n", r.kind, r.tier, r.landed, len(r.tests), r.checks, r.violations())
 		total[r.tier] += r.landed
-		violations += r.violations
+		violations += r.violations()
 	}
 	for _, tier := range []faults.Tier{faults.Sim, faults.Bubble, faults.Process} {
 		fmt.Fprintf(w, "all\t%s\t%d\t\t\t\n", tier, total[tier])
@@ -126,13 +135,10 @@ func tally(records []faults.Record) (rows []row, times []timing) {
 		i := slices.IndexFunc(rows, func(o row) bool { return o.tier == r.Tier && o.kind == r.Kind && o.checks == r.Checks })
 		if i < 0 {
 			i = len(rows)
-			rows = append(rows, row{tier: r.Tier, kind: r.Kind, checks: r.Checks})
+			rows = append(rows, row{tier: r.Tier, kind: r.Kind, checks: r.Checks, tests: map[string]bool{}})
 		}
 		rows[i].landed += r.Count
-		rows[i].tests++
-		if r.Failed {
-			rows[i].violations++
-		}
+		rows[i].tests[r.Test] = rows[i].tests[r.Test] || r.Failed
 	}
 	slices.SortFunc(rows, func(a, b row) int { return cmp.Or(cmp.Compare(a.tier, b.tier), cmp.Compare(a.kind, b.kind)) })
 	slices.SortFunc(times, func(a, b timing) int { return cmp.Or(cmp.Compare(a.what, b.what), cmp.Compare(a.tier, b.tier)) })

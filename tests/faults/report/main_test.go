@@ -10,7 +10,8 @@ import (
 func TestReport(t *testing.T) {
 	records := []faults.Record{
 		{Test: "A", Tier: faults.Bubble, Kind: "partition", Checks: "I1", Count: 3},
-		{Test: "B", Tier: faults.Bubble, Kind: "partition", Checks: "I1", Count: 4},
+		{Test: "B", Tier: faults.Bubble, Kind: "partition", Checks: "I1", Count: 3},
+		{Test: "B", Tier: faults.Bubble, Kind: "partition", Checks: "I1", Count: 1},
 		{Test: "A", Tier: faults.Process, Kind: "refused writes", Seconds: 0.25},
 	}
 	for name, tt := range map[string]struct {
