@@ -33,10 +33,10 @@ const (
 	forwardDeadline = 5 * time.Second                 // longest time that a forwarded batch is worked on
 )
 
-// forward sends a batch to the leader and answers its proposals. A leader that
-// does not answer in time may have changed: the proposals are sent again.
+// forward sends a batch to the leader and answers its proposals. Those that a
+// leader does not answer in time, or before it is the leader no more, are sent again.
 func (l *Log) forward(batch []*proposal) {
-	ctx, cancel := context.WithTimeout(l.ctx, resendAfter)
+	ctx, cancel := l.whileLed(l.ctx)
 	defer cancel()
 	to, known := l.Leader()
 	if !known || to == l.cfg.Node {
@@ -52,6 +52,22 @@ func (l *Log) forward(batch []*proposal) {
 		batch[i].done <- r
 	}
 	fail(batch[len(results):], err)
+}
+
+// whileLed gives a context that ends after resendAfter, and at once when the
+// leader changes: one that died hangs in silence. The leader is to be asked for
+// after it.
+func (l *Log) whileLed(ctx context.Context) (context.Context, context.CancelFunc) {
+	changed := l.leader.changed()
+	ctx, cancel := context.WithTimeout(ctx, resendAfter)
+	l.wg.Go(func() {
+		select {
+		case <-changed:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	return ctx, cancel
 }
 
 // ask sends requests to the leader and reads the answers. When it fails, it gives

@@ -234,12 +234,12 @@ func (l *Log) tryReadIndex(ctx context.Context) (uint64, error) {
 		index := l.Applied()
 		return index, l.raft.VerifyLeader().Error()
 	}
+	ctx, cancel := l.whileLed(ctx)
+	defer cancel()
 	id, known := l.Leader()
 	if !known || id == l.cfg.Node {
 		return 0, errNotLeading
 	}
-	ctx, cancel := context.WithTimeout(ctx, resendAfter)
-	defer cancel()
 	results, err := l.ask(ctx, id, [][]byte{nil})
 	if err != nil {
 		return 0, err

@@ -26,10 +26,12 @@ type memNode struct {
 	id            string
 	raft, forward *memListener
 	cut           bool
+	silent        bool // being dialled, it does not even refuse
 	conns         []net.Conn
 }
 
-// down ends a node's connections, as the end of its process does.
+// down ends a node's connections, as the end of its process does. Those who dial
+// it get no answer, as is the way of UDP, when it is silent, and else a refusal.
 func (n *memNode) down() {
 	n.net.mu.Lock()
 	defer n.net.mu.Unlock()
@@ -91,7 +93,12 @@ func (n *memNode) dial(ctx context.Context, to string, pick func(*memNode) *memL
 	n.net.mu.Lock()
 	o := n.net.nodes[to]
 	ok := o != nil && !o.cut && !n.cut
+	silent := o != nil && o.silent && !n.cut
 	n.net.mu.Unlock()
+	if !ok && silent {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	if !ok {
 		return nil, errors.New("unreachable")
 	}
@@ -202,6 +209,20 @@ func (c *cluster) propose(i int, cmd jobs.Command) jobs.Outcome {
 	return o
 }
 
+// settle waits until every running node has applied all there is.
+func (c *cluster) settle() {
+	c.Helper()
+	index, err := c.leader().ReadIndex(c.Context())
+	if err != nil {
+		c.Fatal(err)
+	}
+	for _, l := range c.logs {
+		if err := l.WaitApplied(c.Context(), index); err != nil {
+			c.Fatal(err)
+		}
+	}
+}
+
 func submit(n int) *jobs.Submit {
 	return &jobs.Submit{
 		ID: jobs.JobID(n), Key: fmt.Sprint("key", n), Kind: jobs.Seeds,
@@ -251,6 +272,40 @@ func TestCommandsSurviveLeaders(t *testing.T) {
 			if got, ok := l.DigestAt(index); !ok || got != want {
 				t.Errorf("node %d: digest at %d is %v, want %v", i, index, got, want)
 			}
+		}
+	})
+}
+
+// TestWritesFollowTheLeader stops leaders that then hang in silence: a write that
+// was on its way to one goes to its successor as soon as that is known.
+func TestWritesFollowTheLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		defer c.close()
+		for round := 1; round <= 8; round++ {
+			c.settle()
+			victim := c.leaderIndex()
+			dead := c.logs[victim]
+			c.logs[victim] = nil
+			c.net.nodes[id(victim).String()].silent = true
+			c.net.nodes[id(victim).String()].down()
+			acknowledged := make(chan time.Time)
+			go func() {
+				_, _, err := c.logs[(victim+1)%3].Propose(t.Context(), jobs.Request{Command: submit(round)})
+				if err != nil {
+					t.Error(err)
+				}
+				acknowledged <- time.Now()
+			}()
+			c.leader()
+			led := time.Now()
+			if late := (<-acknowledged).Sub(led); late > 100*time.Millisecond {
+				t.Errorf("round %d: the write was acknowledged %v after there was a leader again", round, late)
+			}
+			if err := dead.Close(); err != nil {
+				t.Error(err)
+			}
+			c.open(victim)
 		}
 	})
 }
