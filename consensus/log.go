@@ -51,6 +51,7 @@ type Timings struct {
 type Config struct {
 	Node    jobs.NodeID
 	Dir     string // directory of the log and its snapshots
+	Existed bool   // the node has run before: that its log is gone is an error
 	Network Network
 	Timings Timings
 	Logger  *slog.Logger
@@ -73,8 +74,10 @@ var (
 	ErrClosed = errors.New("consensus: the log is closed")
 )
 
-// maxSnapshots is how many snapshots are kept.
-const maxSnapshots = 2
+const (
+	maxSnapshots  = 2               // that are kept
+	snapshotCheck = 5 * time.Second // how often it is seen whether one is due
+)
 
 // Log is one node's replica of the log, and the ledger that it gives.
 type Log struct {
@@ -107,26 +110,33 @@ func Open(cfg Config) (*Log, error) {
 		l.stop()
 		return nil, fmt.Errorf("consensus: %w", err)
 	}
-	store, err := openStore(filepath.Join(cfg.Dir, "log.db"), l.fatal)
+	store, entries, err := openStore(filepath.Join(cfg.Dir, "log.db"), cfg.Existed, l.fatal)
 	if err != nil {
 		l.stop()
 		return nil, err
 	}
 	l.store = store
-	snapshots, err := raft.NewFileSnapshotStoreWithLogger(cfg.Dir, maxSnapshots, hclogger(cfg.Logger))
+	snapshots, err := openSnapshots(cfg, entries)
 	if err != nil {
 		l.stop()
-		return nil, errors.Join(fmt.Errorf("consensus: snapshots: %w", err), store.Close())
+		return nil, errors.Join(err, store.Close())
 	}
 	l.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: streamLayer{Listener: cfg.Network.Raft(), log: l}, MaxPool: 3, Timeout: 2 * time.Second, Logger: hclogger(cfg.Logger),
 	})
 	notify := make(chan bool, 16)
-	l.raft, err = raft.NewRaft(l.raftConfig(notify), l.fsm, store, store, fatalSnapshots{snapshots, l.fatal}, l.trans)
+	err = guarded(cfg.Dir, func() (err error) {
+		l.raft, err = raft.NewRaft(l.raftConfig(notify), l.fsm, store, store, fatalSnapshots{snapshots, cfg.Dir, l.fatal}, l.trans)
+		return err
+	})
+	if failed := store.broke.Load(); failed != nil {
+		err = failed
+	}
 	if err != nil {
 		l.stop()
-		return nil, errors.Join(openError(err), l.trans.Close(), store.Close())
+		return nil, errors.Join(openError(cfg.Dir, err), l.trans.Close(), store.Close())
 	}
+	store.began.Store(true)
 	l.wg.Go(func() { l.leader.run(notify) })
 	l.wg.Go(func() { l.leader.entries.run(l.ctx) })
 	l.wg.Go(func() { l.forwards.run(l.ctx) })
@@ -156,15 +166,37 @@ func (l *Log) raftConfig(notify chan<- bool) *raft.Config {
 	c.BatchApplyCh = true
 	c.SnapshotThreshold = l.cfg.SnapshotEvery
 	c.TrailingLogs = l.cfg.SnapshotEvery
-	c.SnapshotInterval = 30 * time.Second
+	c.SnapshotInterval = snapshotCheck
 	c.NotifyCh = notify
 	c.ShutdownOnRemove = false
 	c.Logger = hclogger(l.cfg.Logger)
 	return c
 }
 
-func openError(err error) error {
-	return fmt.Errorf("consensus: the log or its snapshots in the data directory cannot be read: %w", err)
+// snapshotsDir is where the Raft library keeps snapshots, below the log's directory.
+const snapshotsDir = "snapshots"
+
+// openSnapshots opens the snapshots, and checks that none is damaged and that no
+// entry is missing behind the newest.
+func openSnapshots(cfg Config, entries []uint64) (raft.SnapshotStore, error) {
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(cfg.Dir, maxSnapshots, hclogger(cfg.Logger))
+	if err != nil {
+		return nil, &DiskError{"opening the snapshots in", cfg.Dir, err}
+	}
+	newest, err := checkSnapshots(filepath.Join(cfg.Dir, snapshotsDir), snapshots)
+	if err != nil {
+		return nil, err
+	}
+	next := newest + 1
+	for _, i := range entries {
+		switch {
+		case i > next:
+			return nil, &DamagedError{cfg.Dir, fmt.Sprintf("the entries %d to %d are in no snapshot and not in the log", next, i-1)}
+		case i == next:
+			next++
+		}
+	}
+	return snapshots, nil
 }
 
 // fatal reports what makes the node stop, once.

@@ -148,14 +148,18 @@ func newCluster(t *testing.T, n int) *cluster {
 
 func (c *cluster) open(i int) {
 	c.Helper()
-	l, err := Open(Config{
-		Node: id(i), Dir: c.dirs[i], Network: c.net.node(id(i).String()), Logger: slog.New(slog.DiscardHandler),
-		Fatal: func(err error) { c.Errorf("node %d: %v", i, err) },
-	})
+	l, err := Open(c.config(i))
 	if err != nil {
 		c.Fatal(err)
 	}
 	c.logs[i] = l
+}
+
+func (c *cluster) config(i int) Config {
+	return Config{
+		Node: id(i), Dir: c.dirs[i], Network: c.net.node(id(i).String()), Logger: slog.New(slog.DiscardHandler),
+		Fatal: func(err error) { c.Errorf("node %d: %v", i, err) },
+	}
 }
 
 func (c *cluster) close() {

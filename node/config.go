@@ -52,6 +52,8 @@ type RaftConfig struct {
 	Lease     Duration `toml:"lease"`
 	Commit    Duration `toml:"commit"`
 	Voters    int      `toml:"voters"` // largest number of voters: 1, 3 or 5
+
+	SnapshotEvery int `toml:"snapshot_every"` // entries between snapshots of the ledger, and kept behind the newest
 }
 
 // GossipConfig has the timings of failure detection among the members.
@@ -92,7 +94,7 @@ func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d)
 func DefaultConfig() Config {
 	return Config{
 		Logger:  slog.New(slog.DiscardHandler),
-		Raft:    RaftConfig{Duration(150 * time.Millisecond), Duration(150 * time.Millisecond), Duration(100 * time.Millisecond), Duration(10 * time.Millisecond), 5},
+		Raft:    RaftConfig{Duration(150 * time.Millisecond), Duration(150 * time.Millisecond), Duration(100 * time.Millisecond), Duration(10 * time.Millisecond), 5, 8192},
 		Gossip:  GossipConfig{Duration(500 * time.Millisecond), 3},
 		Session: SessionConfig{Duration(250 * time.Millisecond), Duration(2 * time.Second)},
 		Storage: StorageConfig{Duration(time.Second), Duration(10 * time.Minute)},
@@ -248,6 +250,9 @@ func (c Config) Validate() error {
 	}
 	if !slices.Contains([]int{1, 3, 5}, c.Raft.Voters) {
 		return fmt.Errorf("configuration: raft.voters is %d, it must be 1, 3 or 5", c.Raft.Voters)
+	}
+	if c.Raft.SnapshotEvery < 16 || c.Raft.SnapshotEvery > 1<<20 {
+		return fmt.Errorf("configuration: raft.snapshot_every is %d, it must lie in 16..%d", c.Raft.SnapshotEvery, 1<<20)
 	}
 	if c.Gossip.Suspicion < 1 || c.Gossip.Suspicion > 20 {
 		return fmt.Errorf("configuration: gossip.suspicion is %d, it must lie in 1..20", c.Gossip.Suspicion)

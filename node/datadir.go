@@ -124,10 +124,34 @@ func newDataDir(path string) (*dataDir, error) {
 	return nil, errors.Join(err, d.close())
 }
 
+// NotWritableError says that the data directory cannot be written.
+type NotWritableError struct {
+	Dir string
+	Err error
+}
+
+func (e *NotWritableError) Error() string {
+	return fmt.Sprintf("the data directory %s cannot be written: %v", e.Dir, e.Err)
+}
+
+// Unwrap gives the cause.
+func (e *NotWritableError) Unwrap() error { return e.Err }
+
+// Remedy says what to do about it.
+func (e *NotWritableError) Remedy() string {
+	switch {
+	case errors.Is(e.Err, unix.ENOSPC), errors.Is(e.Err, unix.EDQUOT):
+		return "make room on its disk, then start the node again"
+	case errors.Is(e.Err, fs.ErrPermission):
+		return "start the node as the owner of the directory, or give it to this user with chown"
+	}
+	return "make it writable, or mend its disk, then start the node again"
+}
+
 func (d *dataDir) acquire() error {
 	f, err := os.OpenFile(filepath.Join(d.path, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return err
+		return &NotWritableError{d.path, err}
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		_ = f.Close()
@@ -143,7 +167,7 @@ func (d *dataDir) close() error { return d.lock.Close() }
 func (d *dataDir) write(name string, b []byte) error {
 	f, err := os.CreateTemp(d.path, ".tmp-"+name+"-*")
 	if err != nil {
-		return err
+		return &NotWritableError{d.path, err}
 	}
 	_, err = f.Write(b)
 	err = errors.Join(err, f.Chmod(0o600), f.Sync(), f.Close())
@@ -151,7 +175,7 @@ func (d *dataDir) write(name string, b []byte) error {
 		err = os.Rename(f.Name(), filepath.Join(d.path, name))
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+		return errors.Join(&NotWritableError{d.path, err}, os.Remove(f.Name()))
 	}
 	return syncDir(d.path)
 }
@@ -168,6 +192,15 @@ func (d *dataDir) read(name string) ([]byte, error) {
 	return os.ReadFile(filepath.Join(d.path, name))
 }
 
+// has tells whether a file is there.
+func (d *dataDir) has(name string) (bool, error) {
+	_, err := os.Stat(filepath.Join(d.path, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 func (d *dataDir) writeJSON(name string, v any) error {
 	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
@@ -182,9 +215,32 @@ func (d *dataDir) readJSON(name string, v any) error {
 		return err
 	}
 	if err := json.Unmarshal(b, v); err != nil {
-		return fmt.Errorf("%s is damaged: %w", filepath.Join(d.path, name), err)
+		return d.damaged(name, err)
 	}
 	return nil
+}
+
+// A DamagedError says that a file of the data directory makes no sense.
+type DamagedError struct {
+	Path string
+	Err  error
+}
+
+func (e *DamagedError) Error() string { return fmt.Sprintf("%s is damaged: %v", e.Path, e.Err) }
+
+// Unwrap gives the cause.
+func (e *DamagedError) Unwrap() error { return e.Err }
+
+// Remedy says what to do about it.
+func (e *DamagedError) Remedy() string {
+	if filepath.Base(e.Path) == addressFile {
+		return "remove that file: the node finds the others from its ledger"
+	}
+	return "put a copy of that file back, or take this node out with seedmesh node rm NAME on another node, and join again with another data directory"
+}
+
+func (d *dataDir) damaged(name string, err error) error {
+	return &DamagedError{filepath.Join(d.path, name), err}
 }
 
 // nextIncarnation counts up the node's starts; the number is on disk before it is used.
@@ -196,7 +252,7 @@ func (d *dataDir) nextIncarnation() (uint64, error) {
 	var last uint64
 	if err == nil {
 		if last, err = strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64); err != nil {
-			return 0, fmt.Errorf("%s is damaged: %w", filepath.Join(d.path, incarnationFile), err)
+			return 0, d.damaged(incarnationFile, err)
 		}
 	}
 	return last + 1, d.write(incarnationFile, fmt.Appendf(nil, "%d\n", last+1))
@@ -214,7 +270,7 @@ func (d *dataDir) credentials() (*transport.Identity, error) {
 	}
 	id, err := transport.NewIdentity(parts[0], parts[1], parts[2])
 	if err != nil {
-		return nil, fmt.Errorf("the certificate in %s cannot be used: %w", d.path, err)
+		return nil, d.damaged(nodeCertFile+", or the "+nodeKeyFile+" or "+caCertFile+" beside it,", err)
 	}
 	if id.ID() != d.Node {
 		return nil, fmt.Errorf("the certificate in %s is that of node %s, not of %s", d.path, id.ID(), d.Node)

@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"seedmesh/consensus"
@@ -65,6 +66,7 @@ type Node struct {
 	gate        sync.Mutex // passed by every start of an attempt and every reading of what is applied for a ping
 	incarnation uint64     // guarded by gate
 
+	full  atomic.Int64 // until when the disk is held for full, in Unix nanoseconds
 	book  addressBook
 	begun chan struct{} // closed when the log has the cluster's first entries
 
@@ -234,12 +236,17 @@ func (n *Node) dial(ctx context.Context, kind transport.Kind, id string) (net.Co
 
 func (n *Node) openLog() (err error) {
 	t := n.cfg.Raft
+	existed, err := n.dir.has(incarnationFile)
+	if err != nil {
+		return err
+	}
 	n.log, err = consensus.Open(consensus.Config{
-		Node: n.id, Dir: filepath.Join(n.dir.path, "raft"), Network: logNetwork{n}, Logger: n.cfg.Logger, Fatal: n.fatal,
+		Node: n.id, Dir: filepath.Join(n.dir.path, "raft"), Existed: existed, Network: logNetwork{n}, Logger: n.cfg.Logger, Fatal: n.fatal,
 		Timings: consensus.Timings{
 			Heartbeat: time.Duration(t.Heartbeat), Election: time.Duration(t.Election),
 			Lease: time.Duration(t.Lease), Commit: time.Duration(t.Commit),
 		},
+		SnapshotEvery: uint64(t.SnapshotEvery),
 	})
 	if err != nil {
 		return err
@@ -495,13 +502,22 @@ func (n *Node) fatal(err error) {
 // Failed gives a channel that is closed when the node cannot go on; Err says why.
 func (n *Node) Failed() <-chan struct{} { return n.failed }
 
+func (n *Node) hasFailed() bool {
+	select {
+	case <-n.failed:
+		return true
+	default:
+		return false
+	}
+}
+
 // Err is why the node failed. It is valid once Failed is closed.
 func (n *Node) Err() error { return n.err }
 
-// Close stops the node: it hands over the leadership, ends its slots, and
-// returns after the last goroutine.
+// Close stops the node: it hands over the leadership, unless it failed, ends its
+// slots, and returns after the last goroutine.
 func (n *Node) Close() error {
-	if n.log != nil {
+	if n.log != nil && !n.hasFailed() {
 		if err := n.log.StepDown(); err != nil {
 			n.cfg.Logger.Debug("leadership not handed over", "err", err)
 		}
