@@ -16,6 +16,7 @@ import (
 	"seedmesh/node/api"
 	v1 "seedmesh/node/api/meshv1"
 	"seedmesh/node/blob"
+	"seedmesh/transport"
 )
 
 // resultsChunk is about how many bytes of results travel in one message.
@@ -109,7 +110,14 @@ func (s *service) Results(ctx context.Context, r *connect.Request[v1.ResultsRequ
 }
 
 func (s *service) sendPiece(ctx context.Context, search *kernels.Search, p jobs.Piece, buf []byte, out *connect.ServerStream[v1.ResultsChunk]) ([]byte, error) {
-	if err := s.n.fetch(ctx, p.Blob, p.Holders); err != nil {
+	err := s.n.fetch(ctx, p.Blob, p.Holders)
+	switch {
+	case errors.Is(err, blob.ErrDiskFull):
+		return buf, &api.Error{
+			Code: connect.CodeResourceExhausted, What: fmt.Sprintf("the survivors of seeds %s cannot be brought to this node: its disk is full", p.Range),
+			Remedy: "make room on it, or ask another node for the results",
+		}
+	case err != nil:
 		return buf, &api.Error{
 			Code: connect.CodeUnavailable, What: fmt.Sprintf("the survivors of seeds %s cannot be read: %v", p.Range, err),
 			Remedy: "start one of the nodes that hold them and try again: seedmesh nodes",
@@ -216,27 +224,39 @@ func (s *service) readCopy(ctx context.Context, holder jobs.NodeID, stage uint32
 	}
 	if holder == s.n.id {
 		r, err := s.n.store.Survivors(p.Blob)
-		if err != nil {
-			return err
+		if err == nil {
+			err = read(r)
 		}
-		return read(r)
+		if isDamaged(err) {
+			s.n.lose(p.Blob)
+		}
+		return err
 	}
+	err := s.readRemote(ctx, holder, p.Blob, read)
+	if isLost(err) { // it may have been a connection to its earlier life
+		err = s.readRemote(ctx, holder, p.Blob, read)
+	}
+	if isLost(err) || isTimeout(err) {
+		return &awayError{err}
+	}
+	return err
+}
+
+func isLost(err error) bool { return errors.Is(err, transport.ErrLost) }
+
+func (s *service) readRemote(ctx context.Context, holder jobs.NodeID, d jobs.Digest, read func(*blob.Reader) error) error {
 	conn, err := s.n.dial(ctx, kindBlob, holder.String())
 	if err != nil {
 		return &awayError{err}
 	}
 	defer conn.Close()
-	err = blob.Get(ctx, conn, p.Blob, func(bytes io.Reader, _ int64) error {
-		r, err := blob.NewReader(bytes, p.Blob)
+	return blob.Get(ctx, conn, d, func(bytes io.Reader, _ int64) error {
+		r, err := blob.NewReader(bytes, d)
 		if err != nil {
 			return err
 		}
 		return read(r)
 	})
-	if isTimeout(err) {
-		return &awayError{err}
-	}
-	return err
 }
 
 func (n *Node) nameOf(id jobs.NodeID) string {

@@ -34,10 +34,10 @@ func (n *Node) deliver(ctx context.Context, c jobs.Claim, r slot.Result, w *blob
 	} else {
 		info, finishErr := w.Finish(r.Last)
 		if err = errors.Join(err, finishErr); err != nil {
-			n.cfg.Logger.Error("a result could not be stored", "job", c.Job, "err", err)
+			n.notStored(err)
 			n.tell(ctx, &jobs.Fail{
 				Fence: c.Fence, Node: n.id, Incarnation: c.Incarnation, Charged: c.Range,
-				Class: "storage", Message: bounded(err.Error(), jobs.MaxTextBytes),
+				Class: storageFailure, Message: bounded(err.Error(), jobs.MaxTextBytes),
 			})
 			return
 		}
@@ -61,6 +61,24 @@ func (n *Node) deliver(ctx context.Context, c jobs.Claim, r slot.Result, w *blob
 		pause(ctx, deliverPause)
 	}
 }
+
+// storageRest is how long a node whose disk refused a result asks for no work.
+const storageRest = 5 * time.Second
+
+// notStored notes that this disk refused a result: what the node would search next
+// would be searched in vain.
+func (n *Node) notStored(err error) {
+	n.full.Store(time.Now().Add(storageRest).UnixNano())
+	var r interface{ Remedy() string }
+	what := "check the disk of the data directory"
+	if errors.As(err, &r) {
+		what = r.Remedy()
+	}
+	n.cfg.Logger.Error("a result could not be stored, this node asks for no work for a while", "err", err, "what to do", what)
+}
+
+// canStore tells whether the disk took what it was given lately.
+func (n *Node) canStore() bool { return time.Now().UnixNano() > n.full.Load() }
 
 // replicate pushes a blob to living nodes until it has the copies that it needs.
 // One that does not acknowledge in time is replaced by the next.
@@ -110,12 +128,19 @@ func (n *Node) push(ctx context.Context, to jobs.NodeID, d jobs.Digest) error {
 // fetchTimeout bounds the copying of one blob from one holder.
 const fetchTimeout = 30 * time.Second
 
-// fetch gets a blob into this node's store from any of its holders.
+// fetch gets a blob whole into this node's store, from any of its holders when it
+// is not there yet or damaged.
 func (n *Node) fetch(ctx context.Context, d jobs.Digest, holders []jobs.NodeID) error {
-	if has, err := n.store.Has(d); has || err != nil {
+	err := n.store.Verify(d)
+	switch {
+	case err == nil:
+		return nil
+	case isDamaged(err):
+		n.lose(d)
+	case !errors.Is(err, blob.ErrNotFound):
 		return err
 	}
-	err := fmt.Errorf("no holder of blob %s is left", d)
+	err = fmt.Errorf("no holder of blob %s is left", d)
 	for _, h := range holders {
 		if h == n.id {
 			continue
@@ -141,8 +166,37 @@ func (n *Node) fetchFrom(ctx context.Context, from jobs.NodeID, d jobs.Digest) e
 // serveBlobs keeps and gives out blobs for other nodes.
 func (n *Node) serveBlobs(ctx context.Context) {
 	n.serve(ctx, kindBlob, func(ctx context.Context, conn *transport.Conn) {
-		if err := blob.Serve(ctx, conn, n.store); err != nil {
+		err := blob.Serve(ctx, conn, n.store)
+		if err != nil {
 			n.cfg.Logger.Debug("blob request failed", "peer", conn.Peer().ID, "err", err)
+		}
+		var damaged *blob.CorruptError
+		if errors.As(err, &damaged) {
+			n.lose(damaged.Digest)
+		}
+	})
+}
+
+func isDamaged(err error) bool {
+	var damaged *blob.CorruptError
+	return errors.As(err, &damaged)
+}
+
+// lose gives up a blob of which this disk has damaged bytes: they go, and the
+// ledger is told, so that another copy is read and copied.
+func (n *Node) lose(d jobs.Digest) {
+	err := n.store.Verify(d)
+	if !isDamaged(err) {
+		return
+	}
+	n.cfg.Logger.Error("a blob is damaged on this disk: check the disk; the copy of another node is used", "err", err)
+	if err := n.store.Delete(d); err != nil {
+		n.cfg.Logger.Error("a damaged blob stays", "err", err)
+	}
+	drops := n.holdings(func(held jobs.Digest) bool { return held == d })
+	n.goDo(func() {
+		for _, drop := range drops {
+			n.tell(n.ctx, drop)
 		}
 	})
 }
@@ -156,8 +210,9 @@ const (
 // upkeep folds, repairs and sweeps until ctx ends.
 func (n *Node) upkeep(ctx context.Context) {
 	n.reportLost(ctx)
-	swept, orphans := time.Now(), map[jobs.Digest]time.Time{}
+	swept, orphans, scrub := time.Now(), map[jobs.Digest]time.Time{}, scrub{}
 	for pause(ctx, upkeepEvery) {
+		scrub.round(n)
 		if !n.session.fresh() {
 			continue
 		}
@@ -234,21 +289,62 @@ func (n *Node) repair(ctx context.Context) {
 
 // reportLost tells the ledger of blobs that this node should hold and does not.
 func (n *Node) reportLost(ctx context.Context) {
-	var lost []*jobs.Drop
+	lost := n.holdings(func(d jobs.Digest) bool {
+		has, err := n.store.Has(d)
+		return !has && err == nil
+	})
+	for _, d := range lost {
+		n.cfg.Logger.Error("a blob is missing on this disk", "job", d.Job, "blob", d.Blob)
+		n.tell(ctx, d)
+	}
+}
+
+// holdings lists the pieces that the ledger says this node holds, and whose blob
+// is lost, in the words in which the ledger is told.
+func (n *Node) holdings(lost func(jobs.Digest) bool) (drops []*jobs.Drop) {
 	n.log.View(func(s *jobs.State) {
 		for _, j := range s.Jobs() {
 			for i, st := range j.Stages {
 				for _, p := range st.Done {
-					if has, err := n.store.Has(p.Blob); slices.Contains(p.Holders, n.id) && !has && err == nil {
-						lost = append(lost, &jobs.Drop{Job: j.ID, Stage: uint32(i), First: p.First, Blob: p.Blob, Node: n.id})
+					if slices.Contains(p.Holders, n.id) && lost(p.Blob) {
+						drops = append(drops, &jobs.Drop{Job: j.ID, Stage: uint32(i), First: p.First, Blob: p.Blob, Node: n.id})
 					}
 				}
 			}
 		}
 	})
-	for _, d := range lost {
-		n.cfg.Logger.Error("a blob is missing on this disk", "job", d.Job, "blob", d.Blob)
-		n.tell(ctx, d)
+	return drops
+}
+
+const (
+	scrubEvery = 24 * time.Hour
+	scrubBytes = 32 << 20 // read in one round of the upkeep
+)
+
+// scrub reads all blobs of this disk, some in every round: damage is found while
+// there is another copy. The first pass begins with the node's start.
+type scrub struct {
+	left []blob.Stat
+	next time.Time
+}
+
+func (s *scrub) round(n *Node) {
+	if len(s.left) == 0 && time.Now().After(s.next) {
+		s.next = time.Now().Add(scrubEvery)
+		for b, err := range n.store.List() {
+			if err != nil {
+				n.cfg.Logger.Error("scrub put off", "err", err)
+				break
+			}
+			s.left = append(s.left, b)
+		}
+	}
+	for read := int64(0); len(s.left) > 0 && read < scrubBytes; s.left = s.left[1:] {
+		b := s.left[0]
+		read += b.Bytes
+		if isDamaged(n.store.Verify(b.Digest)) {
+			n.lose(b.Digest)
+		}
 	}
 }
 

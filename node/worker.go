@@ -104,7 +104,7 @@ func (w *worker) look(ctx context.Context, ended chan<- finished) {
 	default:
 		w.startNext(ctx, claims, ended)
 	}
-	if want := uint32(len(claims) + 1); want <= 2 && offered[want-1] && w.n.session.fresh() {
+	if want := uint32(len(claims) + 1); want <= 2 && offered[want-1] && w.n.session.fresh() && w.n.canStore() {
 		w.n.proposeSoon(ctx, &jobs.Take{Slot: w.id, Incarnation: w.n.incarnationNow(), Want: want})
 	}
 }
@@ -278,6 +278,9 @@ func cutAt(r slot.Result, last uint64) slot.Result {
 // fail reports a failed attempt.
 func (w *worker) fail(ctx context.Context, f finished) {
 	class, message := failureOf(f.err)
+	if class == storageFailure {
+		w.n.notStored(f.err)
+	}
 	w.n.cfg.Logger.Warn("attempt failed", "job", f.claim.Job, "fence", f.claim.Fence, "class", class, "err", f.err)
 	w.n.tell(ctx, &jobs.Fail{
 		Fence: f.claim.Fence, Node: w.id.Node, Incarnation: f.claim.Incarnation, Charged: f.claim.Range,
@@ -292,6 +295,9 @@ func bounded(s string, limit int) string {
 	return s
 }
 
+// storageFailure is the class of failures of this node's disk.
+const storageFailure = "storage"
+
 // failureOf gives a failure's class and message.
 func failureOf(err error) (class, message string) {
 	var executor *slot.Error
@@ -301,7 +307,7 @@ func failureOf(err error) (class, message string) {
 	case errors.Is(err, errTimeout):
 		return "timeout", err.Error()
 	case errors.Is(err, blob.ErrDiskFull):
-		return "disk full", err.Error()
+		return storageFailure, err.Error()
 	}
 	return "error", err.Error()
 }

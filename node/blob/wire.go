@@ -273,6 +273,9 @@ func (s *Store) confirm(d Digest, size int64) error {
 }
 
 func serveGet(s *stream, store *Store, d Digest) error {
+	if err := store.Verify(d); err != nil { // damaged bytes are not given out
+		return err
+	}
 	f, size, err := store.Open(d)
 	if err != nil {
 		return err

@@ -81,12 +81,10 @@ func TestCopies(t *testing.T) {
 	}
 }
 
-func TestPushHealsADamagedCopy(t *testing.T) {
-	a, b := newStore(t), newStore(t)
-	data := randomBytes(1000)
-	d := put(t, a, data)
-	put(t, b, data)
-	f, err := b.root.OpenFile(fileOf(d), os.O_WRONLY, 0)
+// rot changes the first bytes of a blob on disk.
+func rot(t *testing.T, s *Store, d Digest) {
+	t.Helper()
+	f, err := s.root.OpenFile(fileOf(d), os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,6 +92,28 @@ func TestPushHealsADamagedCopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = f.Close()
+}
+
+func TestDamagedBytesAreNotGivenOut(t *testing.T) {
+	a, b := newStore(t), newStore(t)
+	d := put(t, a, randomBytes(1000))
+	rot(t, a, d)
+	conn, done := serve(t.Context(), a)
+	var remote *RemoteError
+	if err := Fetch(t.Context(), conn, b, d); !errors.As(err, &remote) || !remote.Corrupt() || count(t, b) != 0 {
+		t.Errorf("Fetch = %v, want a refusal and no blob", err)
+	}
+	if err := <-done; !isA[*CorruptError](err) {
+		t.Errorf("Serve = %v, want a CorruptError, so that the node learns of it", err)
+	}
+}
+
+func TestPushHealsADamagedCopy(t *testing.T) {
+	a, b := newStore(t), newStore(t)
+	data := randomBytes(1000)
+	d := put(t, a, data)
+	put(t, b, data)
+	rot(t, b, d)
 	conn, done := serve(t.Context(), b)
 	if err := errors.Join(Push(t.Context(), conn, a, d), <-done, b.Verify(d)); err != nil {
 		t.Error(err)
