@@ -15,7 +15,15 @@ VULN := $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 export CGO_ENABLED = 0
 
-.PHONY: help build test check lint vet race tidy vuln fuzz sim bench chaos demo install clean toolchain
+# recorded runs the tests $(1) with an account of the faults that they inject, and
+# prints it as tables in the end, which must have as many as $(2) says.
+recorded = records=$$(mktemp) && trap 'rm -f "$$records"' EXIT && export SEEDMESH_FAULTS="$$records" && code=0; \
+	{ $(1); } || code=1; $(GO) run ./tests/faults/report $(2) "$$records" || code=1; exit $$code
+
+# What a whole run, without ARGS, must have injected and seen to land.
+LEAST := $(if $(ARGS),,-bubble 2000 -process 60)
+
+.PHONY: help build test check lint vet race tidy vuln fuzz sim bench faults chaos demo install clean toolchain
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,8 +31,9 @@ help: ## this list
 build: toolchain ## bin/seedmesh, stamped with the version
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/seedmesh ./cmd/seedmesh
 
-test: build ## every test that needs nothing but Go
-	$(GO) test $(ARGS) ./...
+# The tests of real processes have the machine for themselves: their elections take 0.15 s.
+test: build ## every test that needs nothing but Go, and the table of the faults they inject
+	@$(call recorded,$(GO) test $(ARGS) $$($(GO) list ./... | grep -v '/tests/chaos$$') && $(GO) test -timeout 30m $(ARGS) ./tests/chaos,$(LEAST))
 
 check: lint vet race tidy vuln ## lint, vet, the race detector on the fast tests, tidy, known vulnerabilities
 
@@ -62,9 +71,11 @@ sim: toolchain ## the simulation of the ledger under faults
 bench: toolchain ## measure on this machine
 	$(GO) test -run '^$$' -bench . -benchmem $(ARGS) ./...
 
-chaos: build ## real processes that are killed
-	@if [ -d tests/chaos ]; then $(GO) test -count=1 -timeout 60m -v $(ARGS) ./tests/chaos/...; \
-	else echo "left out: there are no chaos tests in this checkout"; fi
+faults: build ## meshes in fake time and of real processes under faults, and their table
+	@$(call recorded,$(GO) test -count=1 -timeout 30m $(ARGS) ./tests/bubble && $(GO) test -count=1 -timeout 30m $(ARGS) ./tests/chaos,$(LEAST))
+
+chaos: build ## real processes at full size: 40 rounds, 50 leader kills, every standstill
+	@$(call recorded,$(GO) test -count=1 -timeout 120m -v $(ARGS) ./tests/chaos -chaos.rounds 30 -chaos.kills 50,$(if $(ARGS),,-process 200))
 
 demo: build ## a mesh of three processes here cracks an example while its leader is killed
 	bin/seedmesh demo

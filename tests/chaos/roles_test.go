@@ -28,7 +28,7 @@ func (m *mesh) joinAs(role, name string, args ...string) (dir string) {
 func TestClient(t *testing.T) {
 	m := newMesh(t, 1, oneThread)
 	dir := m.joinAs("client", "laptop")
-	s := m.newSearch(rand.New(rand.NewPCG(21, 21)), 0)
+	s := m.undisturbed(rand.New(rand.NewPCG(21, 21)), 1<<20, 2)
 	id := strings.TrimSpace(m.run(append(s.args, "--data", dir)...))
 	m.run("job", "wait", id, "--data", dir)
 	if got := m.run("results", id, "--data", dir); got != string(s.local) {
