@@ -124,7 +124,7 @@ func TestDamagedBlob(t *testing.T) {
 	m.await(startWait, "two copies of everything", func() bool { j := m.job(id); return j != nil && j.UnderReplicated == 0 })
 	m.verified(id)
 	for i, p := range m.nodes {
-		blobs := blobsOf(m, p.dir)
+		blobs := m.blobsOf(i)
 		if len(blobs) == 0 {
 			continue
 		}
@@ -157,11 +157,11 @@ func TestBlobDamagedWhileDown(t *testing.T) {
 	m.ended(id)
 	m.await(startWait, "two copies of everything", func() bool { j := m.job(id); return j != nil && j.UnderReplicated == 0 })
 	victim := (m.leader() + 1) % 3
-	for len(blobsOf(m, m.nodes[victim].dir)) == 0 {
+	for len(m.blobsOf(victim)) == 0 {
 		victim = (victim + 1) % 3
 	}
 	m.kill(victim, "a node, to damage its files")
-	for _, b := range blobsOf(m, m.nodes[victim].dir) {
+	for _, b := range m.blobsOf(victim) {
 		m.damage(b, flipped)
 		m.landed("damaged blob, its node down", holds)
 	}
@@ -189,9 +189,9 @@ func (m *mesh) intact(id string) bool {
 }
 
 // blobsOf lists the files of a node's blobs.
-func blobsOf(m *mesh, dir string) (files []string) {
+func (m *mesh) blobsOf(i int) (files []string) {
 	m.Helper()
-	err := filepath.WalkDir(filepath.Join(dir, "blobs", "blobs"), func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(filepath.Join(m.nodes[i].dir, "blobs", "blobs"), func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() {
 			files = append(files, path)
 		}

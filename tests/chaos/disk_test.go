@@ -118,7 +118,7 @@ func TestFullDiskUnderResults(t *testing.T) {
 	s = m.undisturbed(r, 3*simRate*2, 1)
 	id = m.submit(m.nodes[victim], s)
 	m.check(id, s)
-	if len(blobsOf(m, m.nodes[victim].dir)) == 0 {
+	if len(m.blobsOf(victim)) == 0 {
 		t.Error("a node that has room again holds nothing")
 	}
 }

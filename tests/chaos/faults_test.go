@@ -3,6 +3,7 @@ package chaos
 import (
 	"bytes"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -91,7 +92,7 @@ func (m *mesh) killExecutor(i int) bool {
 func (m *mesh) executors(node int) []int {
 	m.Helper()
 	var found []int
-	for pid := range processes(m) {
+	for pid := range m.processes() {
 		if cmdline(pid) == "executor" && statOf(pid).parent == node {
 			found = append(found, pid)
 		}
@@ -104,7 +105,7 @@ func (m *mesh) executors(node int) []int {
 func (m *mesh) checkExecutors() {
 	m.Helper()
 	seen := map[string]int{}
-	for pid := range processes(m) {
+	for pid := range m.processes() {
 		lock, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/3", pid))
 		if err != nil || cmdline(pid) != "executor" || !strings.HasPrefix(lock, m.dir) {
 			continue
@@ -116,7 +117,7 @@ func (m *mesh) checkExecutors() {
 }
 
 // processes gives the numbers of all processes.
-func processes(m *mesh) func(func(int) bool) {
+func (m *mesh) processes() iter.Seq[int] {
 	m.Helper()
 	entries, err := os.ReadDir("/proc")
 	if err != nil {

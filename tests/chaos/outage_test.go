@@ -97,6 +97,7 @@ func TestLeadersAndAnothersPieces(t *testing.T) {
 func (m *mesh) outages(r *rand.Rand, count int, victims func(leader int) []int, kind, what string) {
 	m.Helper()
 	s := m.draw(r, uint64(simRate*len(m.nodes)*600), 2)
+	s.args = append(s.args, "--chunk-time", "200ms") // a slot is soon free for more
 	id := m.submit(m.nodes[0], s)
 	m.atShare(id, 0.01) // the slots' rates are known, so each has claimed what it does next, too
 	for range count {
