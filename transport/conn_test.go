@@ -21,7 +21,7 @@ import (
 func TestThreeNodesTwoKinds(t *testing.T) {
 	bubble(t, func(t *testing.T, m *mesh) {
 		const streams = 20
-		m.net.SetDefault(memnet.Link{Latency: 5 * time.Millisecond, Jitter: time.Millisecond, Loss: 0.02})
+		m.net.SetLink(memnet.Link{Latency: 5 * time.Millisecond, Jitter: time.Millisecond, Loss: 0.02})
 		nodes := []*Endpoint{m.open(1), m.open(2), m.open(3)}
 		for _, e := range nodes {
 			echo(e, kindRaft)
@@ -181,7 +181,7 @@ func TestCloseKeepsDataAndCredit(t *testing.T) {
 
 func TestLargeTransferBothWays(t *testing.T) {
 	bubble(t, func(t *testing.T, m *mesh) {
-		m.net.SetDefault(memnet.Link{Latency: time.Millisecond, Loss: 0.001})
+		m.net.SetLink(memnet.Link{Latency: time.Millisecond, Loss: 0.001})
 		const size = 8 << 20
 		data := bytes.Repeat([]byte("0123456789abcdef"), size/16)
 		want := sha256.Sum256(data)
@@ -391,5 +391,34 @@ func TestCloseEndsEverything(t *testing.T) {
 		if s := b.Stats(); s.Accepted != 0 {
 			t.Errorf("the peer still holds %d connections", s.Accepted)
 		}
+	})
+}
+
+// TestDialFrom gives a kind a socket of its own: its packets can then be lost alone.
+func TestDialFrom(t *testing.T) {
+	bubble(t, func(t *testing.T, m *mesh) {
+		const own = "10.0.0.1:1"
+		a, b := m.open(1, func(c *Config) {
+			c.DialFrom = func(kind Kind) net.PacketConn {
+				if kind == kindRaft {
+					return m.listen(own)
+				}
+				return nil
+			}
+		}), m.open(2)
+		echo(b, kindRaft)
+		echo(b, kindRPC)
+		mustEcho(t, dial(t, a, kindRaft, peer(2)))
+		cut := m.net.Isolate(own)
+		mustEcho(t, dial(t, a, kindRPC, peer(2)))
+		c := dial(t, a, kindRaft, peer(2))
+		c.SetDeadline(time.Now().Add(time.Second))
+		_, err := ask(c, "x")
+		wantErr(t, "use of the kind that is cut", err, os.ErrDeadlineExceeded)
+		if cut.Effect().Lost == 0 {
+			t.Error("no packet was lost")
+		}
+		a.Close()
+		m.listen(own) // free again
 	})
 }

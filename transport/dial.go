@@ -267,7 +267,7 @@ func (e *Endpoint) handshake(ctx context.Context, kind Kind, to Peer) (*quic.Con
 	if err != nil {
 		return nil, Peer{}, err
 	}
-	conn, err := e.quic.Dial(ctx, addr, e.clientTLS(kind, to.ID), e.dialed)
+	conn, err := e.dialer(kind).Dial(ctx, addr, e.clientTLS(kind, to.ID), e.dialed)
 	if err != nil {
 		return nil, Peer{}, err
 	}

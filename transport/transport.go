@@ -87,6 +87,11 @@ type Config struct {
 	// entry is open to every node.
 	Roles map[Kind][]string
 
+	// DialFrom gives a kind a socket of its own that its connections are dialed from, so that
+	// tests can tell the kinds' packets apart; Close closes it. A nil func, or a nil socket,
+	// means Conn.
+	DialFrom func(Kind) net.PacketConn
+
 	// ResetKey lets peers notice at once that this node restarted. It must stay the same
 	// from start to start; zero derives it from the identity's private key.
 	ResetKey [32]byte
@@ -129,6 +134,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Time == nil {
 		c.Time = time.Now
 	}
+	if c.DialFrom == nil {
+		c.DialFrom = func(Kind) net.PacketConn { return nil }
+	}
 	if c.Refuse == nil {
 		c.Refuse = func(string) bool { return false }
 	}
@@ -148,6 +156,7 @@ type Endpoint struct {
 	log    *slog.Logger
 	socket *socket
 	quic   *quic.Transport
+	from   map[Kind]*quic.Transport // those of DialFrom; fixed in Open
 	accept *quic.Listener
 	dialed *quic.Config // of outgoing connections
 
@@ -183,6 +192,7 @@ func Open(cfg Config) (*Endpoint, error) {
 		cfg:      cfg,
 		log:      cfg.Logger.With("node", cfg.Identity.ID()),
 		inboxes:  map[Kind]*inbox{},
+		from:     map[Kind]*quic.Transport{},
 		webUp:    make(chan struct{}),
 		packets:  make(chan Packet, PacketQueue),
 		done:     make(chan struct{}),
@@ -208,8 +218,21 @@ func Open(cfg Config) (*Endpoint, error) {
 		cfg.Conn.Close()
 		return nil, fmt.Errorf("transport: open: %w", err)
 	}
+	for _, kind := range cfg.Kinds {
+		if conn := cfg.DialFrom(kind); conn != nil {
+			e.from[kind] = &quic.Transport{Conn: newSocket(conn, func([]byte, net.Addr) {}).forQUIC()}
+		}
+	}
 	e.start(e.acceptConnections)
 	return e, nil
+}
+
+// dialer is what connections of a kind are dialed from.
+func (e *Endpoint) dialer(kind Kind) *quic.Transport {
+	if own := e.from[kind]; own != nil {
+		return own
+	}
+	return e.quic
 }
 
 func (e *Endpoint) quicConfigs() (served, dialed *quic.Config) {
@@ -469,6 +492,10 @@ func (e *Endpoint) Close() error {
 	}
 	_ = e.accept.Close()
 	e.wg.Wait()
+	for _, own := range e.from {
+		own.Close()
+		own.Conn.Close()
+	}
 	e.quic.Close()
 	err := e.cfg.Conn.Close()
 	close(e.packets) // its only sender was the socket's reader, which quic.Close waited for

@@ -1,10 +1,12 @@
-// Package memnet is a datagram network in memory, for tests: latency, loss, and links that
-// can be cut one way or both.
+// Package memnet is a datagram network in memory, for tests: latency, and faults that can be
+// put on any path and lifted again, each with an account of what it did.
 //
 // It works in real time and, having no goroutine and no socket, inside a testing/synctest
 // bubble. Like UDP it loses what nobody receives without a word. Loss and jitter come from
 // one seed, but which packet meets them depends on the order of the senders, so runs are
 // alike and not equal.
+//
+// Read memnet.go for the network and its conns, fault.go for what befalls packets.
 package memnet
 
 import (
@@ -14,6 +16,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -29,9 +32,9 @@ const (
 	firstFreePort = 40_000 // for Listen with port 0
 )
 
-// A Link is how packets travel in one direction between two addresses.
+// A Link is how packets travel where no fault befalls them.
 type Link struct {
-	Latency time.Duration
+	Latency time.Duration // one way
 	Jitter  time.Duration // added, evenly from 0 up to this; packets may overtake each other
 	Loss    float64       // share of the packets lost, 0 to 1
 }
@@ -39,13 +42,13 @@ type Link struct {
 // A Network joins the conns of one test. Its methods are safe for concurrent use. They
 // panic on addresses that are not IP:PORT, as these come from the test itself.
 type Network struct {
-	mu    sync.Mutex
-	rng   *rand.Rand
-	conns map[netip.AddrPort]*conn
-	usual Link
-	links map[direction]Link
-	cut   map[direction]bool
-	stats Stats
+	mu     sync.Mutex
+	rng    *rand.Rand
+	conns  map[netip.AddrPort]*conn
+	usual  Link
+	faults []*Injected
+	order  uint64 // of the last packet that was not lost
+	stats  Stats
 }
 
 type direction struct{ from, to netip.AddrPort }
@@ -53,7 +56,7 @@ type direction struct{ from, to netip.AddrPort }
 // Stats counts packets since New.
 type Stats struct {
 	Sent, Delivered uint64
-	Lost            uint64 // by Loss, cuts, size, full queues and addresses nobody listens on
+	Lost            uint64 // by Loss, faults, size, full queues and addresses nobody listens on
 }
 
 // New makes an empty network whose losses are drawn from seed.
@@ -62,8 +65,6 @@ func New(seed uint64) *Network {
 		rng:   rand.New(rand.NewPCG(seed, 0)),
 		conns: map[netip.AddrPort]*conn{},
 		usual: Link{Latency: DefaultLatency},
-		links: map[direction]Link{},
-		cut:   map[direction]bool{},
 	}
 }
 
@@ -84,61 +85,16 @@ func (n *Network) Listen(addr string) (net.PacketConn, error) {
 	if n.conns[at] != nil {
 		return nil, fmt.Errorf("memnet: listen: %s is in use", at)
 	}
-	c := &conn{net: n, at: at, changed: make(chan struct{})}
+	c := &conn{net: n, at: at, newest: map[netip.AddrPort]uint64{}, changed: make(chan struct{})}
 	n.conns[at] = c
 	return c, nil
 }
 
-// SetDefault sets every link that SetLink has not set, now and later.
-func (n *Network) SetDefault(l Link) {
+// SetLink sets how packets travel from now on.
+func (n *Network) SetLink(l Link) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.usual = l
-}
-
-// SetLink sets both directions between two addresses.
-func (n *Network) SetLink(a, b string, l Link) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.links[towards(a, b)] = l
-	n.links[towards(b, a)] = l
-}
-
-// Cut loses everything between two addresses from now on; what is on the way arrives.
-func (n *Network) Cut(a, b string) {
-	n.CutOneWay(a, b)
-	n.CutOneWay(b, a)
-}
-
-// CutOneWay loses everything that from sends to the other.
-func (n *Network) CutOneWay(from, to string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.cut[towards(from, to)] = true
-}
-
-// Isolate cuts an address off from every conn that is open now.
-func (n *Network) Isolate(addr string) {
-	for _, other := range n.addrs() {
-		if other != addr {
-			n.Cut(addr, other)
-		}
-	}
-}
-
-// Heal undoes cuts between two addresses, both ways.
-func (n *Network) Heal(a, b string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	delete(n.cut, towards(a, b))
-	delete(n.cut, towards(b, a))
-}
-
-// HealAll undoes every cut.
-func (n *Network) HealAll() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	clear(n.cut)
 }
 
 // Stats returns the counts so far.
@@ -148,43 +104,30 @@ func (n *Network) Stats() Stats {
 	return n.stats
 }
 
-func (n *Network) addrs() []string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	var all []string
-	for at := range n.conns {
-		all = append(all, at.String())
-	}
-	return all
-}
-
-func towards(from, to string) direction {
-	return direction{netip.MustParseAddrPort(from), netip.MustParseAddrPort(to)}
-}
-
-// send decides a packet's fate and hands it to the receiving conn.
+// send decides a packet's fate and hands what is left of it to the receiving conn.
 func (n *Network) send(d direction, data []byte) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.stats.Sent++
-	link, ok := n.links[d]
-	if !ok {
-		link = n.usual
-	}
 	to := n.conns[d.to]
-	if to == nil || n.cut[d] || len(data) > MaxPacketBytes || link.Loss > 0 && n.rng.Float64() < link.Loss {
+	f := n.fate(d)
+	if to == nil || f.lost || len(data) > MaxPacketBytes {
 		n.stats.Lost++
 		return
 	}
-	delay := link.Latency
-	if link.Jitter > 0 {
-		delay += time.Duration(n.rng.Int64N(int64(link.Jitter)))
+	for i := range f.copies {
+		n.order++
+		p := packet{
+			due: time.Now().Add(f.delay()), order: n.order, from: d.from, jittered: f.jittered, data: slices.Clone(data),
+		}
+		if !to.push(p) {
+			n.stats.Lost++
+			return
+		}
+		if i == 0 {
+			n.stats.Delivered++
+		}
 	}
-	if to.push(packet{time.Now().Add(delay), n.stats.Sent, d.from, append([]byte(nil), data...)}) {
-		n.stats.Delivered++
-		return
-	}
-	n.stats.Lost++
 }
 
 func (n *Network) remove(c *conn) {
@@ -196,10 +139,11 @@ func (n *Network) remove(c *conn) {
 }
 
 type packet struct {
-	due   time.Time
-	order uint64 // packets due together keep the order they were sent in
-	from  netip.AddrPort
-	data  []byte
+	due      time.Time
+	order    uint64 // packets due together keep the order they were sent in
+	from     netip.AddrPort
+	jittered []*Injected // faults that may have let later packets overtake this one
+	data     []byte
 }
 
 // A conn holds its packets until they are due and a ReadFrom asks: no goroutine moves them.
@@ -211,7 +155,8 @@ type conn struct {
 	queue    packets
 	deadline time.Time
 	closed   bool
-	changed  chan struct{} // closed and made anew when a waiting reader must look again
+	newest   map[netip.AddrPort]uint64 // order of the latest packet read, by sender
+	changed  chan struct{}             // closed and made anew when a waiting reader must look again
 	waiting  int
 }
 
@@ -248,6 +193,7 @@ func (c *conn) ReadFrom(b []byte) (int, net.Addr, error) {
 			return 0, nil, c.fail("read", os.ErrDeadlineExceeded)
 		case len(c.queue) > 0 && !now.Before(c.queue[0].due):
 			p := heap.Pop(&c.queue).(packet)
+			c.arrived(p)
 			return copy(b, p.data), net.UDPAddrFromAddrPort(p.from), nil
 		case len(c.queue) > 0:
 			wait = c.queue[0].due.Sub(now)
@@ -256,6 +202,17 @@ func (c *conn) ReadFrom(b []byte) (int, net.Addr, error) {
 			wait = left
 		}
 		c.await(wait)
+	}
+}
+
+// arrived notes whether later packets of the same sender came before this one.
+func (c *conn) arrived(p packet) {
+	if p.order > c.newest[p.from] {
+		c.newest[p.from] = p.order
+		return
+	}
+	for _, f := range p.jittered {
+		f.overtaken.Add(1)
 	}
 }
 

@@ -46,30 +46,41 @@ func TestLatencyAndCuts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := New(1)
 		ca, cb, cc := listen(t, n, a), listen(t, n, b), listen(t, n, c)
-		n.SetDefault(Link{Latency: 3 * time.Millisecond})
-		n.SetLink(a, b, Link{Latency: 40 * time.Millisecond})
+		n.SetLink(Link{Latency: 3 * time.Millisecond})
+		slow := n.Inject(Fault{Delay: 37 * time.Millisecond}, Both(a, b)...)
 		check := func(name string, from, to net.PacketConn, want bool, after time.Duration) {
 			t.Helper()
 			if got, took := arrives(t, from, to); got != want || took != after {
 				t.Errorf("%s: arrived = %v after %v, want %v after %v", name, got, took, want, after)
 			}
 		}
-		check("set link", ca, cb, true, 40*time.Millisecond)
-		check("set link, back", cb, ca, true, 40*time.Millisecond)
-		check("usual link", ca, cc, true, 3*time.Millisecond)
-		n.CutOneWay(a, b)
+		check("slow path", ca, cb, true, 40*time.Millisecond)
+		check("slow path, back", cb, ca, true, 40*time.Millisecond)
+		check("another path", ca, cc, true, 3*time.Millisecond)
+		oneWay := n.Inject(Fault{Loss: 1}, Path{a, b})
 		check("cut", ca, cb, false, 0)
 		check("the way back", cb, ca, true, 40*time.Millisecond)
-		n.Cut(a, b)
+		both := n.Cut("10.0.0.1", b)
 		check("cut both ways", cb, ca, false, 0)
-		n.Heal(b, a)
+		oneWay.Lift()
+		both.Lift()
 		check("healed", ca, cb, true, 40*time.Millisecond)
-		n.Isolate(c)
+		alone := n.Isolate("10.0.0.3")
 		check("isolated, out", cc, ca, false, 0)
 		check("isolated, in", cb, cc, false, 0)
 		check("bystanders", cb, ca, true, 40*time.Millisecond)
 		n.HealAll()
 		check("all healed", cc, ca, true, 3*time.Millisecond)
+		for name, tt := range map[string]struct{ got, want Effect }{
+			"slow":          {slow.Effect(), Effect{Delayed: 7}},
+			"one way":       {oneWay.Effect(), Effect{Lost: 1}},
+			"cut both ways": {both.Effect(), Effect{Lost: 1}},
+			"alone":         {alone.Effect(), Effect{Lost: 2}},
+		} {
+			if tt.got != tt.want {
+				t.Errorf("Effect of %s = %+v, want %+v", name, tt.got, tt.want)
+			}
+		}
 		if s := n.Stats(); s.Sent != 11 || s.Delivered != 7 || s.Lost != 4 {
 			t.Errorf("Stats = %+v, want 11 sent, 7 delivered, 4 lost", s)
 		}
@@ -91,7 +102,7 @@ func TestLossAndOrder(t *testing.T) {
 		} {
 			n := New(7)
 			from, to := listen(t, n, a), listen(t, n, b)
-			n.SetDefault(tt.link)
+			n.SetLink(tt.link)
 			for i := range 1000 {
 				from.WriteTo([]byte{byte(i >> 8), byte(i)}, to.LocalAddr())
 			}
@@ -112,6 +123,44 @@ func TestLossAndOrder(t *testing.T) {
 			to.Close()
 		}
 	})
+}
+
+func TestFaultsOnManyPackets(t *testing.T) {
+	for name, tt := range map[string]struct {
+		fault    Fault
+		arrive   [2]int // least and most of 1000
+		strikes  func(Effect) uint64
+		striking [2]uint64
+	}{
+		"loss":      {Fault{Loss: 0.3}, [2]int{600, 800}, func(e Effect) uint64 { return e.Lost }, [2]uint64{200, 400}},
+		"duplicate": {Fault{Duplicate: 0.3}, [2]int{1200, 1400}, func(e Effect) uint64 { return e.Duplicated }, [2]uint64{200, 400}},
+		"reorder":   {Fault{Jitter: time.Second}, [2]int{1000, 1000}, func(e Effect) uint64 { return e.Overtaken }, [2]uint64{900, 1000}},
+		"delay":     {Fault{Delay: time.Second}, [2]int{1000, 1000}, func(e Effect) uint64 { return e.Delayed - e.Overtaken }, [2]uint64{1000, 1000}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := New(7)
+				from, to := listen(t, n, a), listen(t, n, b)
+				fault := n.Inject(tt.fault, Path{"10.0.0.1", ""})
+				for range 1000 {
+					from.WriteTo([]byte{1}, to.LocalAddr())
+				}
+				to.SetReadDeadline(time.Now().Add(time.Minute))
+				got := 0
+				for ; ; got++ {
+					if _, _, err := to.ReadFrom(make([]byte, 1)); err != nil {
+						break
+					}
+				}
+				if got < tt.arrive[0] || got > tt.arrive[1] {
+					t.Errorf("%d packets arrived, want %d to %d", got, tt.arrive[0], tt.arrive[1])
+				}
+				if hit := tt.strikes(fault.Effect()); hit < tt.striking[0] || hit > tt.striking[1] {
+					t.Errorf("Effect = %+v, want %d to %d struck", fault.Effect(), tt.striking[0], tt.striking[1])
+				}
+			})
+		})
+	}
 }
 
 func TestBounds(t *testing.T) {
