@@ -79,6 +79,13 @@ const (
 	snapshotCheck = 5 * time.Second // how often it is seen whether one is due
 )
 
+// noPipeline has Raft send a follower the next entries when it has answered for the
+// last ones. The library's pipeline can stop for good when a follower refuses entries,
+// as after a partition: its sender then waits for a reader that has gone, the follower
+// gets heartbeats but no entry any more, and Shutdown never returns (hashicorp/raft
+// issue 612). Many commands travel in one entry here, so that it gained little.
+const noPipeline = 1
+
 // Log is one node's replica of the log, and the ledger that it gives.
 type Log struct {
 	cfg   Config
@@ -122,7 +129,8 @@ func Open(cfg Config) (*Log, error) {
 		return nil, errors.Join(err, store.Close())
 	}
 	l.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: streamLayer{Listener: cfg.Network.Raft(), log: l}, MaxPool: 3, Timeout: 2 * time.Second, Logger: hclogger(cfg.Logger),
+		Stream: streamLayer{Listener: cfg.Network.Raft(), log: l}, MaxPool: 3, Timeout: 2 * time.Second,
+		MaxRPCsInFlight: noPipeline, Logger: hclogger(cfg.Logger),
 	})
 	notify := make(chan bool, 16)
 	err = guarded(cfg.Dir, func() (err error) {

@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"seedmesh/jobs"
 )
 
@@ -377,6 +379,18 @@ func TestNoQuorumIsSaid(t *testing.T) {
 		defer cancel()
 		if _, _, err := c.logs[leader].Propose(ctx, jobs.Request{Command: submit(1)}); !errors.Is(err, ErrNoLeader) {
 			t.Errorf("propose without a quorum gave %v, want %v", err, ErrNoLeader)
+		}
+	})
+}
+
+// TestNoPipeline holds on to replication without Raft's pipeline, which a refusal at
+// the wrong moment stops for good; the meshes of tests/bubble met it under partitions.
+func TestNoPipeline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		defer c.close()
+		if _, err := c.logs[0].trans.AppendEntriesPipeline("", ""); !errors.Is(err, raft.ErrPipelineReplicationNotSupported) {
+			t.Errorf("AppendEntriesPipeline = %v, want %v", err, raft.ErrPipelineReplicationNotSupported)
 		}
 	})
 }
