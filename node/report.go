@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"time"
 
@@ -16,7 +17,6 @@ import (
 	"seedmesh/node/api"
 	v1 "seedmesh/node/api/meshv1"
 	"seedmesh/node/blob"
-	"seedmesh/transport"
 )
 
 // resultsChunk is about how many bytes of results travel in one message.
@@ -199,12 +199,6 @@ func (s *service) verify(ctx context.Context, c jobCopy, reply *v1.LedgerReply) 
 	}
 }
 
-// awayError says that a holder did not answer, which says nothing of its copy.
-type awayError struct{ err error }
-
-func (e *awayError) Error() string { return "the node does not answer: " + e.err.Error() }
-func (e *awayError) Unwrap() error { return e.err }
-
 // readCopy reads one holder's copy of a piece and holds it against the ledger.
 func (s *service) readCopy(ctx context.Context, holder jobs.NodeID, stage uint32, p jobs.Piece) error {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
@@ -232,31 +226,19 @@ func (s *service) readCopy(ctx context.Context, holder jobs.NodeID, stage uint32
 		}
 		return err
 	}
-	err := s.readRemote(ctx, holder, p.Blob, read)
-	if isLost(err) { // it may have been a connection to its earlier life
-		err = s.readRemote(ctx, holder, p.Blob, read)
-	}
-	if isLost(err) || isTimeout(err) {
+	err := s.n.askForBlob(ctx, holder, func(conn net.Conn) error {
+		return blob.Get(ctx, conn, p.Blob, func(bytes io.Reader, _ int64) error {
+			r, err := blob.NewReader(bytes, p.Blob)
+			if err != nil {
+				return err
+			}
+			return read(r)
+		})
+	})
+	if isTimeout(err) {
 		return &awayError{err}
 	}
 	return err
-}
-
-func isLost(err error) bool { return errors.Is(err, transport.ErrLost) }
-
-func (s *service) readRemote(ctx context.Context, holder jobs.NodeID, d jobs.Digest, read func(*blob.Reader) error) error {
-	conn, err := s.n.dial(ctx, kindBlob, holder.String())
-	if err != nil {
-		return &awayError{err}
-	}
-	defer conn.Close()
-	return blob.Get(ctx, conn, d, func(bytes io.Reader, _ int64) error {
-		r, err := blob.NewReader(bytes, d)
-		if err != nil {
-			return err
-		}
-		return read(r)
-	})
 }
 
 func (n *Node) nameOf(id jobs.NodeID) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"time"
 
@@ -113,17 +114,38 @@ func (n *Node) replicate(ctx context.Context, d jobs.Digest, holders []jobs.Node
 func (n *Node) push(ctx context.Context, to jobs.NodeID, d jobs.Digest) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(n.cfg.Storage.PushTimeout))
 	defer cancel()
-	conn, err := n.dial(ctx, kindBlob, to.String())
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	err = blob.Push(ctx, conn, n.store, d)
+	err := n.askForBlob(ctx, to, func(conn net.Conn) error { return blob.Push(ctx, conn, n.store, d) })
 	if isTimeout(err) {
 		n.ep.Forget(to.String())
 	}
 	return err
 }
+
+// askForBlob makes a request about a blob, which bears repetition, to a member. A
+// connection that was lost since it was last used, as by the member's restart, is
+// noticed by using it only: then the request is made once more on a new one.
+func (n *Node) askForBlob(ctx context.Context, member jobs.NodeID, request func(net.Conn) error) error {
+	for again := false; ; again = true {
+		conn, err := n.dial(ctx, kindBlob, member.String())
+		if err != nil {
+			return &awayError{err}
+		}
+		err = request(conn)
+		conn.Close()
+		if !errors.Is(err, transport.ErrLost) {
+			return err
+		}
+		if again || ctx.Err() != nil {
+			return &awayError{err}
+		}
+	}
+}
+
+// awayError says that a member did not answer, which says nothing of its blobs.
+type awayError struct{ err error }
+
+func (e *awayError) Error() string { return "the node does not answer: " + e.err.Error() }
+func (e *awayError) Unwrap() error { return e.err }
 
 // fetchTimeout bounds the copying of one blob from one holder.
 const fetchTimeout = 30 * time.Second
@@ -155,12 +177,7 @@ func (n *Node) fetch(ctx context.Context, d jobs.Digest, holders []jobs.NodeID) 
 func (n *Node) fetchFrom(ctx context.Context, from jobs.NodeID, d jobs.Digest) error {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	conn, err := n.dial(ctx, kindBlob, from.String())
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	return blob.Fetch(ctx, conn, n.store, d)
+	return n.askForBlob(ctx, from, func(conn net.Conn) error { return blob.Fetch(ctx, conn, n.store, d) })
 }
 
 // serveBlobs keeps and gives out blobs for other nodes.
