@@ -350,7 +350,7 @@ func (s *service) lookup(ctx context.Context, selector string) (*v1.JobInfo, err
 		if err == nil { // "last" without a quorum: the last that is known here
 			return info, nil
 		}
-		return nil, err
+		return nil, synced // whether there is such a job, this node cannot tell
 	}
 	info, _, err = s.jobInfo(selector)
 	return info, err
