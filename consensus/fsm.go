@@ -18,7 +18,8 @@ const digestsKept = 1024
 
 // fsm applies committed entries to the ledger: decode, apply, nothing else.
 type fsm struct {
-	fatal func(error)
+	fatal   func(error)
+	observe func(index uint64, s *jobs.State)
 
 	mu      sync.RWMutex // guards what follows
 	state   *jobs.State
@@ -33,8 +34,11 @@ type indexedDigest struct {
 	digest jobs.Digest
 }
 
-func newFSM(fatal func(error)) *fsm {
-	return &fsm{fatal: fatal, state: jobs.NewState(), waiting: make(chan struct{})}
+func newFSM(fatal func(error), observe func(uint64, *jobs.State)) *fsm {
+	if observe == nil {
+		observe = func(uint64, *jobs.State) {}
+	}
+	return &fsm{fatal: fatal, observe: observe, state: jobs.NewState(), waiting: make(chan struct{})}
 }
 
 // ApplyBatch applies entries in order. An entry that cannot be decoded stops the
@@ -55,6 +59,7 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 			out[i] = f.state.Apply(e)
 		}
 		f.index = entry.Index
+		f.observe(f.index, f.state)
 		f.recent[entry.Index%digestsKept] = indexedDigest{entry.Index, f.state.Digest()}
 	}
 	f.at = time.Now()
@@ -90,6 +95,7 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.state, f.index, f.at = state, binary.BigEndian.Uint64(b), time.Now()
+	f.observe(f.index, f.state)
 	close(f.waiting)
 	f.waiting = make(chan struct{})
 	return nil

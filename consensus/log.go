@@ -59,6 +59,10 @@ type Config struct {
 	// must stop: its log or snapshots cannot be written or read, or its ledger
 	// differs from the others'.
 	Fatal func(error)
+	// Observe, if set, sees the ledger after every entry applied and every snapshot
+	// restored here, one call at a time. It must keep nothing of it; what it changes
+	// makes this replica differ from the others. For tests.
+	Observe func(index uint64, s *jobs.State)
 	// SnapshotEvery is the number of entries between snapshots, default 8192.
 	SnapshotEvery uint64
 }
@@ -111,7 +115,7 @@ func Open(cfg Config) (*Log, error) {
 	}
 	l := &Log{cfg: cfg}
 	l.ctx, l.stop = context.WithCancel(context.Background())
-	l.fsm = newFSM(l.fatal)
+	l.fsm = newFSM(l.fatal, cfg.Observe)
 	l.leader, l.forwards = newLeader(l), newBatcher(l.forward)
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		l.stop()

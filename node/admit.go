@@ -99,7 +99,7 @@ func (n *Node) admit(ctx context.Context, request []byte) ([]byte, error) {
 		return json.Marshal(joinReply{Error: "the token is for a node, and a node needs an address: --listen HOST:PORT", Code: jobs.Invalid})
 	}
 	outcome, _, err := n.log.Propose(ctx, jobs.Request{Command: &jobs.Admit{
-		Node: id, Name: r.Name, Token: token.hash(), WallMS: time.Now().UnixMilli(),
+		Node: id, Name: r.Name, Token: token.hash(), WallMS: n.wallClock().UnixMilli(),
 	}})
 	if err != nil {
 		return nil, err

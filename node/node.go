@@ -46,6 +46,10 @@ type Seams struct {
 	PacketConn net.PacketConn                                   // instead of a UDP socket
 	Executor   func(i int, c SlotConfig) (slot.Executor, error) // instead of processes
 	NoSocket   bool                                             // no unix socket
+	DialFrom   func(transport.Kind) net.PacketConn              // sockets to dial from, by kind, instead of PacketConn
+	Clock      func() time.Time                                 // wall clock, instead of time.Now
+	Observe    func(index uint64, s *jobs.State)                // sees the ledger after every entry applied here
+
 }
 
 // Node is a running member.
@@ -110,6 +114,15 @@ func Open(c Config) (_ *Node, err error) {
 	return n, nil
 }
 
+// wallClock tells the time of day, which decides tokens and certificates and
+// nothing else.
+func (n *Node) wallClock() time.Time {
+	if n.cfg.Seams.Clock != nil {
+		return n.cfg.Seams.Clock()
+	}
+	return time.Now()
+}
+
 func (n *Node) later(f func() error) { n.close = append(n.close, f) }
 
 // goDo runs f in a goroutine that Close waits for.
@@ -155,7 +168,7 @@ func (n *Node) openEndpoint() error {
 		Conn: conn, Identity: creds, ResetKey: sha256.Sum256(append([]byte("reset"), n.dir.Secret...)), Logger: n.cfg.Logger,
 		Kinds:  []transport.Kind{kindGossip, kindRaft, kindForward, kindSession, kindBlob, kindAdmit, transport.KindHTTP3},
 		Roles:  streamRoles,
-		Refuse: n.refuses,
+		Refuse: n.refuses, DialFrom: n.cfg.Seams.DialFrom, Time: n.cfg.Seams.Clock,
 	})
 	if err != nil {
 		return err
@@ -242,6 +255,7 @@ func (n *Node) openLog() (err error) {
 	}
 	n.log, err = consensus.Open(consensus.Config{
 		Node: n.id, Dir: filepath.Join(n.dir.path, "raft"), Existed: existed, Network: logNetwork{n}, Logger: n.cfg.Logger, Fatal: n.fatal,
+		Observe: n.cfg.Seams.Observe,
 		Timings: consensus.Timings{
 			Heartbeat: time.Duration(t.Heartbeat), Election: time.Duration(t.Election),
 			Lease: time.Duration(t.Lease), Commit: time.Duration(t.Commit),

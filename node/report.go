@@ -275,7 +275,7 @@ func (s *service) CreateToken(ctx context.Context, r *connect.Request[v1.CreateT
 	}
 	uses := max(r.Msg.Uses, 1)
 	token := newToken(s.n.ep.Identity().CADigest())
-	expires := time.Now().Add(life)
+	expires := s.n.wallClock().Add(life)
 	mint := &jobs.Mint{Token: jobs.Token{Hash: token.hash(), Role: role, ExpiresMS: expires.UnixMilli(), Uses: uses, CreatedFor: "token create"}}
 	if _, err := s.write(ctx, jobs.Request{ID: [16]byte(randomBytes(16)), Command: mint}); err != nil {
 		return nil, apiError(err)
