@@ -7,11 +7,8 @@ import (
 )
 
 func (c *Admit) apply(s *State) Outcome {
-	if n := s.nodes[c.Node]; n != nil { // the request came twice
-		if n.Name != c.Name {
-			return refuse(AlreadyKnown, "node %s is a member already, under the name %q", c.Node, n.Name)
-		}
-		return Outcome{Name: n.Name, Role: n.Role}
+	if n := s.nodes[c.Node]; n != nil {
+		return c.again(s, n)
 	}
 	role, t := c.Role, s.tokens[c.Token]
 	switch {
@@ -40,6 +37,22 @@ func (c *Admit) apply(s *State) Outcome {
 	s.in(n)
 	if t != nil {
 		s.change(t, func() { t.Spent = append(t.Spent, c.Node) })
+	}
+	return Outcome{Name: n.Name, Role: n.Role}
+}
+
+// again answers a request that came twice. Ids and names are no secrets: only
+// the token that made the node a member, while it is known, proves that it is
+// the same request. The first member came without one, and so does its second
+// request; no joiner's token has the hash zero.
+func (c *Admit) again(s *State, n *Node) Outcome {
+	t := s.tokens[c.Token]
+	first := c.Token == (Digest{})
+	switch {
+	case !first && (t == nil || !slices.Contains(t.Spent, n.ID)):
+		return refuse(UnknownToken, "this mesh does not know the token")
+	case n.Name != c.Name:
+		return refuse(AlreadyKnown, "node %s is a member already, under the name %q", c.Node, n.Name)
 	}
 	return Outcome{Name: n.Name, Role: n.Role}
 }
