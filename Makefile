@@ -23,7 +23,7 @@ recorded = records=$$(mktemp) && trap 'rm -f "$$records"' EXIT && export SEEDMES
 # What a whole run, without ARGS, must have injected and seen to land.
 LEAST := $(if $(ARGS),,-bubble 2000 -process 60)
 
-.PHONY: help build test check lint vet race tidy vuln fuzz sim bench faults chaos demo install clean toolchain
+.PHONY: help build test check lint vet race tidy vuln fuzz planted sim bench faults chaos demo install clean toolchain
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ fuzz: toolchain ## every fuzz target for FUZZTIME
 	    echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
 	  done; \
 	done
+
+planted: toolchain ## plant every bug of tests/planted: its test must catch it
+	$(GO) test -count=1 -timeout 60m -v ./tests/planted -args -all $(ARGS)
 
 sim: toolchain ## the simulation of the ledger under faults
 	$(GO) test -count=1 -v $(ARGS) -run 'UnderFaults|Sim' ./jobs

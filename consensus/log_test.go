@@ -17,10 +17,41 @@ import (
 	"seedmesh/jobs"
 )
 
-// memNet joins logs in memory: every stream is a buffered pipe.
+// memNet joins logs in memory: every stream is a pipe, whose bytes take latency
+// to arrive.
 type memNet struct {
-	mu    sync.Mutex
-	nodes map[string]*memNode
+	latency time.Duration
+	mu      sync.Mutex
+	nodes   map[string]*memNode
+}
+
+// pipe gives the two ends of a stream.
+func (m *memNet) pipe() (here, there net.Conn) {
+	here, there = net.Pipe()
+	if m.latency == 0 {
+		return here, there
+	}
+	far, end := net.Pipe()
+	go m.carry(there, far)
+	go m.carry(far, there)
+	return here, end
+}
+
+// carry passes bytes on, late, until either side is closed.
+func (m *memNet) carry(from, to net.Conn) {
+	defer to.Close()
+	defer from.Close()
+	b := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(b)
+		if err != nil {
+			return
+		}
+		time.Sleep(m.latency) // fake time
+		if _, err := to.Write(b[:n]); err != nil {
+			return
+		}
+	}
 }
 
 type memNode struct {
@@ -104,7 +135,7 @@ func (n *memNode) dial(ctx context.Context, to string, pick func(*memNode) *memL
 	if !ok {
 		return nil, errors.New("unreachable")
 	}
-	here, there := net.Pipe()
+	here, there := n.net.pipe()
 	n.net.mu.Lock()
 	n.conns, o.conns = append(n.conns, here, there), append(o.conns, here, there)
 	n.net.mu.Unlock()
@@ -128,8 +159,11 @@ type cluster struct {
 
 func id(i int) jobs.NodeID { return jobs.NodeID{byte(i + 1)} }
 
-func newCluster(t *testing.T, n int) *cluster {
-	c := &cluster{T: t, net: &memNet{nodes: map[string]*memNode{}}}
+func newCluster(t *testing.T, n int) *cluster { return newSlowCluster(t, n, 0) }
+
+// newSlowCluster makes a cluster between whose nodes bytes take a while.
+func newSlowCluster(t *testing.T, n int, latency time.Duration) *cluster {
+	c := &cluster{T: t, net: &memNet{latency: latency, nodes: map[string]*memNode{}}}
 	dir := t.TempDir()
 	for i := range n {
 		c.dirs = append(c.dirs, filepath.Join(dir, fmt.Sprint(i)))
@@ -170,6 +204,7 @@ func (c *cluster) close() {
 			c.stop(i)
 		}
 	}
+	time.Sleep(2 * c.net.latency) // of fake time: what is on its way arrives
 }
 
 func (c *cluster) stop(i int) {
@@ -391,6 +426,60 @@ func TestNoPipeline(t *testing.T) {
 		defer c.close()
 		if _, err := c.logs[0].trans.AppendEntriesPipeline("", ""); !errors.Is(err, raft.ErrPipelineReplicationNotSupported) {
 			t.Errorf("AppendEntriesPipeline = %v, want %v", err, raft.ErrPipelineReplicationNotSupported)
+		}
+	})
+}
+
+// TestLeaderActsAfterItsBarrier kills leaders in the moment in which they have
+// acknowledged a command that no follower knows to be committed. Whoever leads
+// next must hold it before it says that it leads (invariant I11).
+func TestLeaderActsAfterItsBarrier(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newSlowCluster(t, 3, 5*time.Millisecond)
+		defer c.close()
+		for round := 1; round <= 5; round++ {
+			victim := c.leaderIndex()
+			_, acknowledged, err := c.logs[victim].Propose(t.Context(), jobs.Request{Command: submit(round)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.net.nodes[id(victim).String()].down()
+			for i, l := range c.logs {
+				if l != nil && i != victim && l.Applied() >= acknowledged {
+					t.Fatalf("round %d: node %d has applied entry %d already, so the fault did not happen", round, i, acknowledged)
+				}
+			}
+			c.stop(victim)
+			if next := c.leader(); next.Applied() < acknowledged {
+				t.Errorf("round %d: the next leader leads at entry %d, and entry %d is acknowledged", round, next.Applied(), acknowledged)
+			}
+			c.open(victim)
+			time.Sleep(time.Second) // of fake time: the victim catches up
+		}
+	})
+}
+
+// TestLogTimeIsNotTheWallClock holds log time against the time since the log
+// began, through a change of leaders: the wall clock, which says another year in
+// a bubble, has no part in it.
+func TestLogTimeIsNotTheWallClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		c := newCluster(t, 3)
+		defer c.close()
+		for round := 1; round <= 3; round++ {
+			time.Sleep(10 * time.Second) // fake time
+			victim := c.leaderIndex()
+			c.propose(victim, submit(round))
+			c.stop(victim)
+			next := c.leaderIndex()
+			c.propose(next, submit(100+round))
+			var now jobs.Instant
+			c.logs[next].View(func(s *jobs.State) { now = s.Now() })
+			if age := jobs.Instant(time.Since(began).Milliseconds()); now > age || now < age-jobs.Instant(round)*2_000 {
+				t.Errorf("round %d: log time is %d ms after %d ms", round, now, age)
+			}
+			c.open(victim)
 		}
 	})
 }
