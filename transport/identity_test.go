@@ -154,3 +154,53 @@ func TestPinnedChain(t *testing.T) {
 		})
 	}
 }
+
+// FuzzCertificates reads PEM that comes from others or from a damaged disk: as a
+// request to sign, which a joiner sends, as a certificate, a key and a CA.
+func FuzzCertificates(f *testing.F) {
+	ca, err := NewAuthority("fuzz")
+	if err != nil {
+		f.Fatal(err)
+	}
+	key, err := NewKey()
+	if err != nil {
+		f.Fatal(err)
+	}
+	csr, err := CertificateRequest(key, "name")
+	if err != nil {
+		f.Fatal(err)
+	}
+	id := NewID()
+	cert, err := ca.Sign(csr, id, RoleWorker, time.Hour)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, text := range [][]byte{csr, key, cert, ca.CertPEM(), ca.KeyPEM(), nil, append(csr, csr...)} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if signed, err := ca.Sign(text, id, RoleWorker, time.Hour); err == nil {
+			der, err := decode(blockCertificate, signed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			leaf, err := x509.ParseCertificate(der)
+			if err != nil {
+				t.Fatal(err)
+			}
+			roots := x509.NewCertPool()
+			roots.AddCert(ca.cert)
+			peer, err := verify(leaf, roots, x509.ExtKeyUsageClientAuth, time.Now())
+			if err != nil || peer.ID != id || peer.Role != RoleWorker {
+				t.Fatalf("Sign(%q) gave the certificate of %v, %v", text, peer, err)
+			}
+		}
+		for _, parts := range [][3][]byte{{text, key, ca.CertPEM()}, {cert, text, ca.CertPEM()}, {cert, key, text}} {
+			if i, err := NewIdentity(parts[0], parts[1], parts[2]); err == nil && i.ID() != id {
+				t.Fatalf("NewIdentity(%q) = %s, want %s", parts, i.ID(), id)
+			}
+		}
+		_, _ = LoadAuthority(text, ca.KeyPEM())
+		_, _ = LoadAuthority(ca.CertPEM(), text)
+	})
+}

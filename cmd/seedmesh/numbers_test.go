@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"math"
 	"testing"
 
@@ -88,4 +89,28 @@ func TestForPeople(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
+}
+
+// FuzzParseSeeds reads ranges that somebody may type, and each that is read again
+// in plain decimal.
+func FuzzParseSeeds(f *testing.F) {
+	for _, text := range []string{"0:2^64", "0x10:2^32", "1_000:1__0", "2^64:2^64", "-1:5", "18446744073709551615:18446744073709551616"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		r, err := parseSeeds(text)
+		if err != nil {
+			return
+		}
+		if r.Last < r.First {
+			t.Fatalf("parseSeeds(%q) = %v, which is empty", text, r)
+		}
+		plain := fmt.Sprintf("%d:2^64", r.First)
+		if r.Last != math.MaxUint64 {
+			plain = fmt.Sprintf("%d:%d", r.First, r.Last+1)
+		}
+		if again, err := parseSeeds(plain); err != nil || again != r {
+			t.Errorf("parseSeeds(%q) = %v, in decimal %v, %v", text, r, again, err)
+		}
+	})
 }
