@@ -91,7 +91,7 @@ func (c *Control) apply(s *State) Outcome {
 	case j == nil:
 		return refuse(UnknownJob, "there is no job %s", c.Job)
 	case c.Action == Remove && !j.State.Terminal():
-		return refuse(JobNotEnded, "job %s is %s: cancel it first", c.Job, j.State)
+		return refuse(JobNotEnded, "job %s is %s", c.Job, j.State)
 	case c.Action == Remove:
 		s.remove(j)
 		return Outcome{Job: c.Job}

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"os"
 	"reflect"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -109,21 +112,34 @@ const maxConfigBytes = 1 << 20
 // error that names the nearest known one.
 func LoadConfig(path, name string) (Config, error) {
 	c := DefaultConfig()
-	info, err := os.Stat(path)
+	b, err := readConfig(path)
 	if err != nil {
-		return c, fmt.Errorf("configuration: %w", err)
-	}
-	if info.Size() > maxConfigBytes {
-		return c, fmt.Errorf("configuration: %s has %d bytes, the limit is %d", path, info.Size(), maxConfigBytes)
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return c, fmt.Errorf("configuration: %w", err)
+		return c, err
 	}
 	if err := c.decode(b, name); err != nil {
 		return c, fmt.Errorf("configuration: %s: %w", path, err)
 	}
 	return c, c.Validate()
+}
+
+// readConfig reads a file of at most maxConfigBytes, whatever it is.
+func readConfig(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxConfigBytes+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("configuration: %w", err)
+	case len(b) > maxConfigBytes:
+		return nil, &InputError{
+			fmt.Sprintf("configuration: %s has more than %d bytes, which is the limit", path, maxConfigBytes),
+			"give a cluster.toml: seedmesh config show prints one",
+		}
+	}
+	return b, nil
 }
 
 // decode reads the file twice: as it stands, without the nodes' own tables, and
@@ -173,15 +189,53 @@ func tomlError(err error) error {
 	var missing *toml.StrictMissingError
 	if errors.As(err, &missing) && len(missing.Errors) > 0 {
 		key := strings.Join(missing.Errors[0].Key(), ".")
-		return &UnknownKeyError{key, nearest(key, configKeys())}
+		known := configKeys()
+		if !strings.Contains(key, ".") {
+			known = tables()
+		}
+		return &UnknownKeyError{key, nearest(key, known)}
 	}
 	var decode *toml.DecodeError
-	if errors.As(err, &decode) {
-		row, _ := decode.Position()
-		return fmt.Errorf("line %d, key %s: %w", row, strings.Join(decode.Key(), "."), err)
+	if !errors.As(err, &decode) {
+		return err
 	}
-	return err
+	row, _ := decode.Position()
+	key := strings.Join(decode.Key(), ".")
+	what := strings.TrimPrefix(decode.Error(), "toml: ")
+	if form := valueForm(key); form != "" {
+		what = fmt.Sprintf("the value of %s must be %s", key, form)
+	}
+	return &InputError{fmt.Sprintf("line %d: %s", row, what), "seedmesh config show prints a cluster.toml with every key at its default"}
 }
+
+// valueForm says what the value of a key looks like; empty for an unknown key.
+func valueForm(key string) string {
+	form := ""
+	eachKey(func(name string, t reflect.Type) {
+		if name != key {
+			return
+		}
+		switch {
+		case t == reflect.TypeFor[Duration]():
+			form = `a positive duration, such as "250ms" or "2s"`
+		case t.Kind() == reflect.String:
+			form = `text, such as "10.0.0.5:7946"`
+		case t.Kind() == reflect.Int:
+			form = "a whole number"
+		case t.Kind() == reflect.Float64:
+			form = "a number"
+		}
+	})
+	return form
+}
+
+// An InputError is an argument or a setting that cannot be used.
+type InputError struct{ What, Do string }
+
+func (e *InputError) Error() string { return e.What }
+
+// Remedy says what to write instead.
+func (e *InputError) Remedy() string { return e.Do }
 
 // UnknownKeyError is a key that no setting has.
 type UnknownKeyError struct{ Key, Nearest string }
@@ -196,6 +250,22 @@ func (e *UnknownKeyError) Remedy() string {
 // configKeys lists every key of cluster.toml with dots.
 func configKeys() []string {
 	var keys []string
+	eachKey(func(key string, _ reflect.Type) { keys = append(keys, key) })
+	return keys
+}
+
+// tables lists the tables of cluster.toml.
+func tables() []string {
+	var names []string
+	for _, key := range configKeys() {
+		table, _, _ := strings.Cut(key, ".")
+		names = append(names, table)
+	}
+	return slices.Compact(names)
+}
+
+// eachKey visits every key of cluster.toml with the type of its value.
+func eachKey(visit func(key string, t reflect.Type)) {
 	var walk func(prefix string, t reflect.Type)
 	walk = func(prefix string, t reflect.Type) {
 		for i := range t.NumField() {
@@ -211,11 +281,10 @@ func configKeys() []string {
 				walk(key+".", kind)
 				continue
 			}
-			keys = append(keys, key)
+			visit(key, kind)
 		}
 	}
 	walk("", reflect.TypeFor[Config]())
-	return keys
 }
 
 // nearest is the candidate with the smallest edit distance to s.
@@ -243,32 +312,81 @@ func editDistance(a, b string) int {
 	return row[len(b)]
 }
 
-// Validate checks what types cannot say.
+// Bounds of the timings: shorter ones are mistakes, such as a number without a
+// unit, and longer ones would never be waited for.
+const (
+	minTiming = time.Millisecond
+	maxTiming = 24 * time.Hour
+)
+
+// Validate checks what types cannot say. It fails with an [*InputError].
 func (c Config) Validate() error {
+	if err := c.checkTimings(); err != nil {
+		return err
+	}
 	if c.Raft.Lease > c.Raft.Heartbeat || c.Raft.Heartbeat > c.Raft.Election {
-		return errors.New("configuration: raft timings must satisfy lease <= heartbeat <= election")
+		return invalidConfig("raft timings must satisfy lease <= heartbeat <= election", "the defaults are lease 100ms, heartbeat 150ms, election 150ms")
 	}
 	if !slices.Contains([]int{1, 3, 5}, c.Raft.Voters) {
-		return fmt.Errorf("configuration: raft.voters is %d, it must be 1, 3 or 5", c.Raft.Voters)
+		return invalidConfig(fmt.Sprintf("raft.voters is %d", c.Raft.Voters), "use 1, 3 or 5")
 	}
 	if c.Raft.SnapshotEvery < 16 || c.Raft.SnapshotEvery > 1<<20 {
 		return fmt.Errorf("configuration: raft.snapshot_every is %d, it must lie in 16..%d", c.Raft.SnapshotEvery, 1<<20)
 	}
 	if c.Gossip.Suspicion < 1 || c.Gossip.Suspicion > 20 {
-		return fmt.Errorf("configuration: gossip.suspicion is %d, it must lie in 1..20", c.Gossip.Suspicion)
+		return invalidConfig(fmt.Sprintf("gossip.suspicion is %d", c.Gossip.Suspicion), "use 1 to 20")
+	}
+	for _, addr := range []struct{ key, value string }{{"node.listen", c.Node.Listen}, {"node.advertise", c.Node.Advertise}} {
+		if addr.value == "" {
+			continue
+		}
+		if err := checkAddress(addr.value); err != nil {
+			return invalidConfig(fmt.Sprintf("%s %q %v", addr.key, addr.value, err), "write HOST:PORT, such as 10.0.0.5:7946")
+		}
 	}
 	if len(c.Node.Slots) > jobs.MaxSlots {
-		return fmt.Errorf("configuration: %d slots, a node has at most %d", len(c.Node.Slots), jobs.MaxSlots)
+		return invalidConfig(fmt.Sprintf("there are %d slots", len(c.Node.Slots)), fmt.Sprintf("a node has at most %d", jobs.MaxSlots))
 	}
 	for i, s := range c.Node.Slots {
 		switch {
 		case s.Device != "cpu" && s.Device != "sim":
-			return fmt.Errorf("configuration: node.slot %d: device %q is neither cpu nor sim", i, s.Device)
+			return invalidConfig(fmt.Sprintf("node.slot %d: the device %q is unknown", i, s.Device), `use device = "cpu" or "sim"`)
 		case s.Threads < 0 || s.Threads > 4096:
-			return fmt.Errorf("configuration: node.slot %d: threads is %d, it must lie in 0..4096", i, s.Threads)
-		case s.Device == "sim" && s.SimRate <= 0:
-			return fmt.Errorf("configuration: node.slot %d: a sim slot needs sim_rate, in seeds a second", i)
+			return invalidConfig(fmt.Sprintf("node.slot %d: threads is %d", i, s.Threads), "use 0 to 4096; 0 is all cores")
+		case s.Device == "sim" && !(s.SimRate > 0):
+			return invalidConfig(fmt.Sprintf("node.slot %d: a sim slot needs a rate", i), "such as sim_rate = 1e6, in seeds a second")
 		}
+	}
+	return nil
+}
+
+func invalidConfig(what, do string) error { return &InputError{"configuration: " + what, do} }
+
+func (c Config) checkTimings() error {
+	for _, t := range []struct {
+		key   string
+		value Duration
+	}{
+		{"raft.heartbeat", c.Raft.Heartbeat}, {"raft.election", c.Raft.Election}, {"raft.lease", c.Raft.Lease}, {"raft.commit", c.Raft.Commit},
+		{"gossip.probe", c.Gossip.Probe}, {"session.ping", c.Session.Ping}, {"session.silence", c.Session.Silence},
+		{"storage.push_timeout", c.Storage.PushTimeout},
+	} {
+		if d := time.Duration(t.value); d < minTiming || d > maxTiming {
+			return invalidConfig(fmt.Sprintf("%s is %v", t.key, d), fmt.Sprintf(`write a duration from %v to %v with its unit, such as "250ms"`, minTiming, maxTiming))
+		}
+	}
+	return nil
+}
+
+// checkAddress says what is wrong with HOST:PORT.
+func checkAddress(addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	n, portErr := strconv.ParseUint(port, 10, 16)
+	switch {
+	case err != nil || host == "":
+		return errors.New("is not HOST:PORT")
+	case portErr != nil || n == 0:
+		return fmt.Errorf("has the port %q, which is not a number from 1 to 65535", port)
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func write(t *testing.T, text string) string {
 func TestUnknownKeyNamesTheNearest(t *testing.T) {
 	for text, near := range map[string]string{
 		"[raft]\nhartbeat = \"1s\"\n":                     "raft.heartbeat",
-		"[nodes]\nlisten = \"x\"\n":                       "node.listen",
+		"[nodes]\nlisten = \"x\"\n":                       "node",
 		"[node.big]\nadvertize = \"a:1\"\n":               "node.advertise",
 		"[[node.slot]]\ndevise = \"cpu\"\n":               "node.slot.device",
 		"[[node.big.slot]]\nthread = 3\ndevice=\"cpu\"\n": "node.slot.threads",

@@ -69,12 +69,42 @@ func openDataDir(path string) (*dataDir, error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, &NotInitialisedError{path}
 		}
-		return nil, err
+		return nil, &DirError{path, err}
 	}
 	if d.Role == jobs.Client.String() {
 		return nil, &ClientError{path}
 	}
 	return d, d.acquire()
+}
+
+// DirError says that a data directory cannot be made, read or written.
+type DirError struct {
+	Dir string
+	Err error
+}
+
+func (e *DirError) Error() string {
+	var path *fs.PathError
+	if errors.As(e.Err, &path) {
+		return fmt.Sprintf("the data directory %s cannot be used: %s: %v", e.Dir, path.Path, path.Err)
+	}
+	return fmt.Sprintf("the data directory %s cannot be used: %v", e.Dir, e.Err)
+}
+
+// Unwrap gives the cause.
+func (e *DirError) Unwrap() error { return e.Err }
+
+// Remedy says what to do about it.
+func (e *DirError) Remedy() string {
+	switch {
+	case errors.Is(e.Err, unix.ENOSPC), errors.Is(e.Err, unix.EDQUOT):
+		return "make room on its disk, then try again"
+	case errors.Is(e.Err, fs.ErrPermission):
+		return "run it as the owner of the directory, or give it to this user with chown"
+	case errors.Is(e.Err, unix.EROFS), errors.Is(e.Err, unix.EIO):
+		return "make it writable, or mend its disk, then try again"
+	}
+	return "mend it, or name another directory with --data"
 }
 
 // NotInitialisedError says that a directory belongs to no cluster yet.
@@ -103,11 +133,8 @@ func (e *TakenError) Remedy() string {
 
 // newDataDir makes and locks a directory for a new node.
 func newDataDir(path string) (*dataDir, error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(path, 0o700); err != nil {
-		return nil, err
+	if err := errors.Join(os.MkdirAll(path, 0o700), os.Chmod(path, 0o700)); err != nil {
+		return nil, &DirError{path, err}
 	}
 	d := &dataDir{path: path}
 	if err := d.acquire(); err != nil {
@@ -124,34 +151,10 @@ func newDataDir(path string) (*dataDir, error) {
 	return nil, errors.Join(err, d.close())
 }
 
-// NotWritableError says that the data directory cannot be written.
-type NotWritableError struct {
-	Dir string
-	Err error
-}
-
-func (e *NotWritableError) Error() string {
-	return fmt.Sprintf("the data directory %s cannot be written: %v", e.Dir, e.Err)
-}
-
-// Unwrap gives the cause.
-func (e *NotWritableError) Unwrap() error { return e.Err }
-
-// Remedy says what to do about it.
-func (e *NotWritableError) Remedy() string {
-	switch {
-	case errors.Is(e.Err, unix.ENOSPC), errors.Is(e.Err, unix.EDQUOT):
-		return "make room on its disk, then start the node again"
-	case errors.Is(e.Err, fs.ErrPermission):
-		return "start the node as the owner of the directory, or give it to this user with chown"
-	}
-	return "make it writable, or mend its disk, then start the node again"
-}
-
 func (d *dataDir) acquire() error {
 	f, err := os.OpenFile(filepath.Join(d.path, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return &NotWritableError{d.path, err}
+		return &DirError{d.path, err}
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		_ = f.Close()
@@ -167,7 +170,7 @@ func (d *dataDir) close() error { return d.lock.Close() }
 func (d *dataDir) write(name string, b []byte) error {
 	f, err := os.CreateTemp(d.path, ".tmp-"+name+"-*")
 	if err != nil {
-		return &NotWritableError{d.path, err}
+		return &DirError{d.path, err}
 	}
 	_, err = f.Write(b)
 	err = errors.Join(err, f.Chmod(0o600), f.Sync(), f.Close())
@@ -175,7 +178,7 @@ func (d *dataDir) write(name string, b []byte) error {
 		err = os.Rename(f.Name(), filepath.Join(d.path, name))
 	}
 	if err != nil {
-		return errors.Join(&NotWritableError{d.path, err}, os.Remove(f.Name()))
+		return errors.Join(&DirError{d.path, err}, os.Remove(f.Name()))
 	}
 	return syncDir(d.path)
 }

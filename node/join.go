@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -49,9 +50,12 @@ func (s *Setup) fill() error {
 }
 
 func checkListen(addr string) error {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil || host == "" || port == "" || port == "0" {
-		return fmt.Errorf("--listen %q is not HOST:PORT with an address that the other machines can reach, such as 10.0.0.5:7946", addr)
+	const form = "name an address of this machine that the others reach, such as --listen 10.0.0.5:7946"
+	if err := checkAddress(addr); err != nil {
+		return &InputError{fmt.Sprintf("--listen %q %v", addr, err), form}
+	}
+	if at, err := netip.ParseAddrPort(addr); err == nil && at.Addr().IsUnspecified() {
+		return &InputError{fmt.Sprintf("--listen %s is every address of this machine, and no other machine can reach that", addr), form}
 	}
 	return nil
 }
@@ -64,7 +68,10 @@ func checkName(what, name string) error {
 		ok = ok && (r == '-' || r == '_' || r == '.' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z')
 	}
 	if !ok {
-		return fmt.Errorf("the %s name %q must be 1 to %d letters, digits, '-', '_' or '.'", what, name, maxNameBytes)
+		return &InputError{
+			fmt.Sprintf("%.80q is not a name for a %s", name, what),
+			fmt.Sprintf("use 1 to %d letters, digits, '-', '_' or '.': --name", maxNameBytes),
+		}
 	}
 	return nil
 }
@@ -126,7 +133,7 @@ func Init(s Setup) (InitResult, error) {
 	files := map[string][]byte{nodeCertFile: cert, nodeKeyFile: key, caCertFile: ca.CertPEM(), caKeyFile: ca.KeyPEM()}
 	who := identity{s.Cluster, id.String(), s.Name, jobs.Voter.String(), s.Listen, randomBytes(32), randomBytes(32)}
 	if err := errors.Join(d.writeJSON(genesisFile, first), d.fill(files, who)); err != nil {
-		return InitResult{}, err
+		return InitResult{}, &DirError{s.Dir, err}
 	}
 	return InitResult{s.Cluster, s.Name, token.String() + "@" + s.Listen}, nil
 }
@@ -169,7 +176,7 @@ const maxTokenBytes = 256
 
 func parseToken(s string) (joinToken, error) {
 	var t joinToken
-	bad := errors.New("the join token is damaged: it looks like mesh1-XXXX-XXXX@HOST:PORT, copy the whole line that init or token create printed")
+	bad := &InputError{"the join token is damaged", joinForm}
 	parts := strings.Split(strings.ToUpper(s), "-")
 	if len(s) > maxTokenBytes || len(parts) != 3 || parts[0] != strings.ToUpper(tokenPrefix) {
 		return t, bad
@@ -182,6 +189,24 @@ func parseToken(s string) (joinToken, error) {
 		copy(into, b)
 	}
 	return t, nil
+}
+
+// joinForm is what the argument of join looks like.
+const joinForm = "copy the whole line that init or token create printed: mesh1-XXXX-XXXX@HOST:PORT"
+
+// parseJoin reads TOKEN@HOST:PORT.
+func parseJoin(s string) (token joinToken, addr string, err error) {
+	text, addr, found := strings.Cut(s, "@")
+	if !found {
+		return token, "", &InputError{"there is no @HOST:PORT behind the token", joinForm}
+	}
+	if token, err = parseToken(text); err != nil {
+		return token, "", err
+	}
+	if err := checkAddress(addr); err != nil {
+		return token, "", &InputError{fmt.Sprintf("the address %.80q behind the token %v", addr, err), joinForm}
+	}
+	return token, addr, nil
 }
 
 // joinRequest is what a joiner sends, once it has seen that the other side is
@@ -223,11 +248,7 @@ func Join(ctx context.Context, s Setup, tokenAtAddr string) (jobs.Role, error) {
 			return 0, err
 		}
 	}
-	text, addr, found := strings.Cut(tokenAtAddr, "@")
-	if !found {
-		return 0, errors.New("the join argument is TOKEN@HOST:PORT, as init or token create printed it")
-	}
-	token, err := parseToken(text)
+	token, addr, err := parseJoin(tokenAtAddr)
 	if err != nil {
 		return 0, err
 	}
@@ -256,7 +277,7 @@ func Join(ctx context.Context, s Setup, tokenAtAddr string) (jobs.Role, error) {
 	files := map[string][]byte{nodeCertFile: reply.Cert, nodeKeyFile: key, caCertFile: reply.CA}
 	who := identity{reply.Cluster, id.String(), s.Name, reply.Role, s.Listen, reply.Gossip, randomBytes(32)}
 	if err := errors.Join(d.writeJSON(addressFile, reply.Book), d.fill(files, who)); err != nil {
-		return 0, err
+		return 0, &DirError{s.Dir, err}
 	}
 	return jobs.ParseRole(reply.Role)
 }
@@ -271,15 +292,67 @@ func requestJoin(ctx context.Context, socket func() (net.PacketConn, error), tok
 	defer cancel()
 	answer, err := askToJoin(ctx, socket, addr, token, b)
 	if err != nil {
-		return reply, fmt.Errorf("joining at %s failed: %w", addr, err)
+		return reply, &JoinError{addr, err}
 	}
 	if err := json.Unmarshal(answer, &reply); err != nil {
 		return reply, fmt.Errorf("joining at %s failed: the answer is damaged: %w", addr, err)
 	}
 	if reply.Error != "" {
-		return reply, &jobs.Refusal{Code: reply.Code, Text: reply.Error}
+		return reply, &JoinError{addr, &jobs.Refusal{Code: reply.Code, Text: reply.Error}}
 	}
 	return reply, nil
+}
+
+// JoinError says why the member at an address did not let this machine in. Err
+// is a [*jobs.Refusal] or one of package transport's errors.
+type JoinError struct {
+	Addr string
+	Err  error
+}
+
+func (e *JoinError) Error() string {
+	switch {
+	case errors.Is(e.Err, transport.ErrUntrusted):
+		return fmt.Sprintf("the node at %s belongs to another mesh than the token", e.Addr)
+	case e.Unreachable():
+		return fmt.Sprintf("no node answers at %s", e.Addr)
+	}
+	why := e.Err.Error()
+	var refused *jobs.Refusal
+	var answer *transport.JoinError
+	switch {
+	case errors.As(e.Err, &refused):
+		why = refused.Text
+	case errors.As(e.Err, &answer):
+		why = answer.Reason
+	}
+	return fmt.Sprintf("the mesh at %s did not let this machine in: %s", e.Addr, why)
+}
+
+// Unwrap gives the cause.
+func (e *JoinError) Unwrap() error { return e.Err }
+
+// Unreachable tells whether nothing was answered, so that a retry is safe.
+func (e *JoinError) Unreachable() bool {
+	return errors.Is(e.Err, transport.ErrUnreachable) || errors.Is(e.Err, transport.ErrLost) || errors.Is(e.Err, transport.ErrKind) ||
+		errors.Is(e.Err, context.DeadlineExceeded)
+}
+
+// Foreign tells whether the token is one of another mesh.
+func (e *JoinError) Foreign() bool { return errors.Is(e.Err, transport.ErrUntrusted) }
+
+// Remedy says what to do about it.
+func (e *JoinError) Remedy() string {
+	var refused *jobs.Refusal
+	switch {
+	case errors.As(e.Err, &refused) && refused.Code == jobs.NameTaken:
+		return "choose another name with --name, or free it with: seedmesh node rm NODE"
+	case e.Unreachable():
+		return "is it up (seedmesh up), and does its UDP port pass the firewalls? Then join again"
+	case e.Foreign(), errors.As(e.Err, &refused):
+		return "make a new token on a member of that mesh with: seedmesh token create"
+	}
+	return "try again in a minute"
 }
 
 // askToJoin sends the request, again while the member at the address does not

@@ -156,7 +156,7 @@ func (n *Node) openEndpoint() error {
 	if conn == nil {
 		addr, err := net.ResolveUDPAddr("udp", listen)
 		if err != nil {
-			return fmt.Errorf("the listen address %q cannot be resolved: %w", listen, err)
+			return &ListenError{listen, err}
 		}
 		udp, err := net.ListenUDP("udp", addr)
 		if err != nil {
@@ -194,7 +194,13 @@ type ListenError struct {
 	Err  error
 }
 
-func (e *ListenError) Error() string { return fmt.Sprintf("cannot listen on %s: %v", e.Addr, e.Err) }
+func (e *ListenError) Error() string {
+	var system *os.SyscallError
+	if errors.As(e.Err, &system) {
+		return fmt.Sprintf("cannot listen on %s: %v", e.Addr, system.Err)
+	}
+	return fmt.Sprintf("cannot listen on %s: %v", e.Addr, e.Err)
+}
 
 // Unwrap gives the cause.
 func (e *ListenError) Unwrap() error { return e.Err }

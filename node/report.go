@@ -271,7 +271,10 @@ func (s *service) CreateToken(ctx context.Context, r *connect.Request[v1.CreateT
 		life = defaultTokenLife
 	}
 	if life > maxTokenLife || life < 0 {
-		return nil, apiError(invalid("a token lives for at most %v", maxTokenLife))
+		return nil, apiError(&api.Error{
+			Code: connect.CodeInvalidArgument, What: fmt.Sprintf("a token may not live for %v", life),
+			Remedy: fmt.Sprintf("use --ttl %v or less", maxTokenLife),
+		})
 	}
 	uses := max(r.Msg.Uses, 1)
 	token := newToken(s.n.ep.Identity().CADigest())

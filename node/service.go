@@ -83,6 +83,8 @@ func refusalError(r *jobs.Refusal) *api.Error {
 		e.Code = connect.CodeResourceExhausted
 	case jobs.Invalid, jobs.BadRange:
 		e.Code = connect.CodeInvalidArgument
+	case jobs.JobNotEnded:
+		e.Remedy = "seedmesh job cancel ends it"
 	case jobs.JobEnded:
 		e.Remedy = "seedmesh job show says how it ended"
 	default:
@@ -167,6 +169,9 @@ func (s *service) Submit(ctx context.Context, r *connect.Request[v1.SubmitReques
 		return nil, apiError(err)
 	}
 	m := r.Msg
+	if err := checkLabels(m); err != nil {
+		return nil, apiError(err)
+	}
 	submit := &jobs.Submit{
 		Key: m.Key, RequestDigest: requestDigest(m), Name: m.Name, Kind: jobs.Seeds, Spec: p.spec.Encode(), Stages: p.stages,
 		Priority: m.Priority, ChunkTimeMS: m.ChunkTimeMs, Attempts: m.Attempts, TimeoutMS: m.TimeoutMs, Expected: p.expected,
@@ -185,6 +190,22 @@ func (s *service) Submit(ctx context.Context, r *connect.Request[v1.SubmitReques
 			return nil, apiError(err)
 		}
 	}
+}
+
+// checkLabels refuses what a command has no room for.
+func checkLabels(m *v1.SubmitRequest) error {
+	for _, label := range []struct {
+		what, text string
+		most       int
+	}{{"--name", m.Name, jobs.MaxNameBytes}, {"--key", m.Key, jobs.MaxKeyBytes}, {"the submitter", m.Submitter, jobs.MaxTextBytes}} {
+		if len(label.text) > label.most {
+			return &api.Error{
+				Code: connect.CodeResourceExhausted, What: fmt.Sprintf("%s has %d bytes", label.what, len(label.text)),
+				Remedy: fmt.Sprintf("the limit is %d bytes", label.most),
+			}
+		}
+	}
+	return nil
 }
 
 func newJobID() (id uint64) {

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -46,7 +49,14 @@ func dialNode(dataDir, hostport string) (meshv1connect.MeshClient, func() error,
 		hostport = known[rand.IntN(len(known))]
 	}
 	if hostport != "" {
-		return api.DialRemote(dataDir, hostport)
+		c, hangUp, err := api.DialRemote(dataDir, hostport)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = &exitError{
+				code: exitUnauthorised, err: fmt.Errorf("an identity of the mesh is needed to ask %s, and %s has none", hostport, dataDir),
+				next: "name the directory of a member with --data, or join: seedmesh join TOKEN@HOST:PORT --listen HOST:PORT",
+			}
+		}
+		return c, hangUp, err
 	}
 	c, err := api.DialSocket(dataDir)
 	return c, func() error { return nil }, err

@@ -11,6 +11,7 @@ import (
 
 	"seedmesh/jobs"
 	"seedmesh/kernels"
+	"seedmesh/node"
 )
 
 // Exit codes.
@@ -73,6 +74,7 @@ func explain(ctx context.Context, err error) (int, []string) {
 	var exit *exitError
 	var remote *connect.Error
 	var refused *jobs.Refusal
+	var join *node.JoinError
 	switch {
 	case errors.As(err, &exit):
 		if exit.err == nil {
@@ -87,6 +89,8 @@ func explain(ctx context.Context, err error) (int, []string) {
 		return remoteCode(remote.Code()), strings.SplitN(remote.Message(), "\n", 3)
 	case errors.As(err, &refused):
 		return refusalCode(refused.Code), withRemedy(err)
+	case errors.As(err, &join):
+		return joinCode(join), withRemedy(err)
 	case isUsage(err):
 		return exitUsage, withRemedy(err)
 	case errors.Is(err, context.DeadlineExceeded):
@@ -95,12 +99,13 @@ func explain(ctx context.Context, err error) (int, []string) {
 	return exitFailure, withRemedy(err)
 }
 
-// isUsage tells the errors of package kernels about what was asked.
+// isUsage tells the errors about what was asked.
 func isUsage(err error) bool {
+	var input *node.InputError
 	var spec *kernels.SpecError
 	var unknown *kernels.UnknownGeneratorError
 	var draw *kernels.DrawError
-	return errors.As(err, &spec) || errors.As(err, &unknown) || errors.As(err, &draw)
+	return errors.As(err, &spec) || errors.As(err, &unknown) || errors.As(err, &draw) || errors.As(err, &input)
 }
 
 // withRemedy is the message of an error, and the remedy that rides along.
@@ -133,6 +138,17 @@ func remoteCode(c connect.Code) int {
 	default:
 		return exitFailure
 	}
+}
+
+// joinCode is the exit code for a join that nobody refused in the ledger's name.
+func joinCode(e *node.JoinError) int {
+	switch {
+	case e.Foreign():
+		return exitUnauthorised
+	case e.Unreachable():
+		return exitUnavailable
+	}
+	return exitFailure
 }
 
 // refusalCode is the exit code for what the ledger refused while joining.

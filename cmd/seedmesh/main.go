@@ -12,6 +12,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"slices"
@@ -159,6 +160,10 @@ func flagError(c *cobra.Command, err error) error {
 		return err
 	}
 	e := &usageError{what: err.Error(), next: "see: " + c.CommandPath() + " --help"}
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) {
+		return valueError(invalid)
+	}
 	var missing *pflag.NotExistError
 	if !errors.As(err, &missing) {
 		return e
@@ -178,6 +183,27 @@ func flagError(c *cobra.Command, err error) error {
 		e.next = "did you mean: --" + near
 	}
 	return e
+}
+
+// valueError says what a flag's value looks like.
+func valueError(err *pflag.InvalidValueError) error {
+	var stated *usageError
+	if errors.As(err, &stated) { // by one of our own kinds of value
+		return stated
+	}
+	flag := "--" + err.GetFlag().Name
+	form, ok := map[string][2]string{
+		"duration": {"a length of time", "15s, 10m or 1h30m"},
+		"float64":  {"a number", "0.75"},
+		"int":      {"a whole number", "4"},
+		"int32":    {"a whole number", "4"},
+		"uint32":   {"a whole number from 0 on", "4"},
+		"bool":     {"true or false", "true"},
+	}[err.GetFlag().Value.Type()]
+	if !ok {
+		return &usageError{what: err.Error()}
+	}
+	return &usageError{what: fmt.Sprintf("%s %q is not %s", flag, clip(err.GetValue()), form[0]), next: "such as " + flag + " " + form[1]}
 }
 
 // exactArgs refuses another number of arguments than the named ones.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -29,7 +30,7 @@ func TestScript(t *testing.T) {
 }
 
 // scriptCode is the script command "code N VERB ...": it runs seedmesh in this
-// process and checks the exit code.
+// process and checks the exit code, and that an error is one of up to three lines.
 func scriptCode(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: code N VERB ...")
@@ -38,13 +39,16 @@ func scriptCode(ts *testscript.TestScript, neg bool, args []string) {
 	getenv := func(k string) string { return ts.Getenv(k) }
 	e := &env{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, getenv: getenv, dial: dialNode}
 	for i, a := range args {
-		if strings.HasPrefix(a, "./") {
+		if strings.HasPrefix(a, "./") || a == "." {
 			args[i] = ts.MkAbs(a)
 		}
 	}
 	code := run(context.Background(), args[1:], e)
 	_, _ = ts.Stdout().Write(stdout.Bytes())
 	_, _ = ts.Stderr().Write(stderr.Bytes())
+	if lines := strings.Count(stderr.String(), "\n"); code != 0 && (lines > 3 || !strings.HasPrefix(stderr.String(), "seedmesh: ")) {
+		ts.Fatalf("seedmesh %s: an error has up to three lines, not %d:\n%s", strings.Join(args[1:], " "), lines, stderr.String())
+	}
 	if got := strconv.Itoa(code); got != args[0] {
 		ts.Fatalf("seedmesh %s: exit code %s, want %s\n%s%s", strings.Join(args[1:], " "), got, args[0], stdout.String(), stderr.String())
 	}
@@ -80,4 +84,17 @@ func readFile(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+// TestInterruptWhileDrawsAreRead reads draws from a pipe that never ends.
+func TestInterruptWhileDrawsAreRead(t *testing.T) {
+	endless, silent := io.Pipe()
+	defer silent.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var stdout, stderr bytes.Buffer
+	e := &env{stdin: endless, stdout: &stdout, stderr: &stderr, getenv: func(string) string { return "" }}
+	if code := run(ctx, []string{"sieve", "--local", "-g", "xorshift32", "-d", "-", "-s", "0:10"}, e); code != exitInterrupted || stdout.Len() > 0 {
+		t.Errorf("exit code %d, output %q, %q", code, stdout.String(), stderr.String())
+	}
 }

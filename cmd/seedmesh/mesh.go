@@ -7,13 +7,16 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"connectrpc.com/connect"
 
 	"seedmesh/node/api/meshv1"
 	"seedmesh/node/api/meshv1/meshv1connect"
+	"seedmesh/transport"
 )
 
 const (
@@ -56,12 +59,15 @@ func callWithin[Q, R any](ctx context.Context, e *env, limit time.Duration, rpc 
 // persist repeats attempts until one gets through, or until none has for
 // --connect-timeout.
 func (e *env) persist(ctx context.Context, attempt func(meshv1connect.MeshClient) error) error {
-	if err := e.checkData(); err != nil {
+	if err := errors.Join(e.checkNode(), e.checkData()); err != nil {
 		return err
 	}
 	began, told := time.Now(), false
 	for wait := retryFirst; ; wait = min(2*wait, retryLongest) {
 		err := e.try(attempt)
+		if foreign(err) {
+			return e.foreign()
+		}
 		if err == nil || ctx.Err() != nil || !unavailable(err) {
 			return err
 		}
@@ -122,6 +128,32 @@ func (e *env) checkData() error {
 	}
 }
 
+// checkNode refuses a --node that is no address.
+func (e *env) checkNode() error {
+	if e.node == "" {
+		return nil
+	}
+	if _, port, err := net.SplitHostPort(e.node); err != nil || port == "" {
+		return &usageError{what: fmt.Sprintf("--node %q is not HOST:PORT", clip(e.node)), next: "such as --node 10.0.0.5:7946; seedmesh nodes lists the addresses"}
+	}
+	return nil
+}
+
+// foreign tells a node that belongs to another mesh than the identity of the
+// data directory: one of the two does not trust the other.
+func foreign(err error) bool {
+	return errors.Is(err, transport.ErrUntrusted) || errors.Is(err, transport.ErrRefused)
+}
+
+func (e *env) foreign() error {
+	return &exitError{
+		code: exitUnauthorised,
+		err:  fmt.Errorf("%s does not accept the identity in %s", e.target(), e.dataDir()),
+		why:  "it belongs to another mesh, or this machine was removed from it",
+		next: "name the right directory with --data, or join that mesh: seedmesh join TOKEN@HOST:PORT --listen HOST:PORT",
+	}
+}
+
 func (e *env) target() string {
 	if e.node != "" {
 		return "the node at " + e.node
@@ -133,7 +165,10 @@ func (e *env) target() string {
 func (e *env) unreachable(err error) error {
 	exit := &exitError{code: exitUnavailable, err: fmt.Errorf("%s cannot be reached", e.target())}
 	var remote *connect.Error
+	var dial *transport.DialError
 	switch {
+	case errors.As(err, &dial):
+		exit.why = dial.Err.Error()
 	case errors.As(err, &remote) && connect.IsWireError(err):
 		exit.err = errors.New(remote.Message()) // the node itself says what is missing
 		exit.next = "try again later: nothing that was asked is lost or done twice"
@@ -142,6 +177,9 @@ func (e *env) unreachable(err error) error {
 		exit.why = remote.Message()
 	default:
 		exit.why = err.Error()
+	}
+	if e.node == "" && (errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOTDIR)) {
+		exit.why = "no node is running there"
 	}
 	exit.next = "start it with: seedmesh up --data " + e.dataDir() + ", or ask another one with --node HOST:PORT"
 	if e.node != "" {

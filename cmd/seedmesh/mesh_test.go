@@ -102,7 +102,7 @@ func TestNoNode(t *testing.T) {
 		if took := time.Since(began); r.code != exitUnavailable || took < connectTimeout || took > connectTimeout+2*time.Second {
 			t.Errorf("exit code %d after %s", r.code, took)
 		}
-		if !strings.Contains(r.stderr, "connection refused") || !strings.Contains(r.stderr, "seedmesh up") {
+		if !strings.Contains(r.stderr, "no node is running there") || !strings.Contains(r.stderr, "seedmesh up") {
 			t.Errorf("it says %q", r.stderr)
 		}
 	})

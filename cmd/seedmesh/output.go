@@ -15,7 +15,11 @@ func (e *env) writeTo(path string, write func(io.Writer) error) (err error) {
 	if path == "" || path == "-" {
 		return write(e.stdout)
 	}
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+	switch info, err := os.Stat(path); {
+	case err != nil: // there is none yet, or the attempt says what is wrong
+	case info.IsDir():
+		return &usageError{what: path + " is a directory", next: "name a file in it: -o " + filepath.Join(path, "found.jsonl")}
+	case !info.Mode().IsRegular():
 		return writeDevice(path, write)
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".seedmesh-*")

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -93,7 +95,7 @@ func (f *searchFlags) parse(c *cobra.Command, e *env) (*search, error) {
 	}
 	if pattern != nil {
 		spec.Draws = pattern.Draws
-	} else if spec.Draws, err = f.readDraws(e); err != nil {
+	} else if spec.Draws, err = interruptible(c.Context(), func() ([]kernels.Draw, error) { return f.readDraws(e) }); err != nil {
 		return nil, err
 	}
 	if spec.MinMatches, err = f.need(c, spec.Known()); err != nil {
@@ -168,24 +170,59 @@ func (f *searchFlags) need(c *cobra.Command, known int) (uint32, error) {
 	return kernels.Need(f.threshold, known), nil
 }
 
+// interruptible waits for a reader of a pipe or a terminal, which may never have
+// an end, for as long as ctx lasts. The reader is left behind then: the process
+// is about to end.
+func interruptible[T any](ctx context.Context, read func() (T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		v, err := read()
+		answered <- answer{v, err}
+	}()
+	select {
+	case a := <-answered:
+		return a.value, a.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
+}
+
 func (f *searchFlags) readDraws(e *env) ([]kernels.Draw, error) {
 	in := e.stdin
 	if f.draws != "-" {
 		file, err := os.Open(f.draws)
 		if err != nil {
-			return nil, fileError("the draws cannot be read:", err)
+			return nil, drawsError(err)
 		}
 		defer file.Close()
 		in = file
 	}
 	if f.window == 0 && f.windowOffset == 0 && len(f.sessions) == 0 {
-		return kernels.ParseDraws(in)
+		draws, err := kernels.ParseDraws(in)
+		return draws, drawsError(err)
 	}
 	records, err := kernels.ParseDrawRecords(in)
 	if err != nil {
-		return nil, err
+		return nil, drawsError(err)
 	}
 	return kernels.Window(records, f.sessions, f.window, f.windowOffset)
+}
+
+// drawsError words a failure to read the file.
+func drawsError(err error) error {
+	var path *os.PathError
+	if !errors.As(err, &path) {
+		return err
+	}
+	return &exitError{
+		code: exitFailure, err: fmt.Errorf("the draws cannot be read: %s: %w", path.Path, path.Err),
+		next: "name a file with --draws, or - for standard input",
+	}
 }
 
 func compile(spec *kernels.Spec, seeds kernels.Range) (*search, error) {

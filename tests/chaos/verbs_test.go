@@ -165,14 +165,14 @@ func TestBadJoins(t *testing.T) {
 		code int
 		says string
 	}{
-		"damaged":  {"mesh1-nonsense@" + addr, "a", 1, "token"},
-		"foreign":  {token(foreign) + "@" + addr, "b", 1, "certificate"},
-		"no token": {addr, "c", 1, "TOKEN@HOST:PORT"},
+		"damaged":  {"mesh1-nonsense@" + addr, "a", 2, "token"},
+		"foreign":  {token(foreign) + "@" + addr, "b", 4, "another mesh"},
+		"no token": {addr, "c", 2, "@HOST:PORT"},
 		"taken":    {good + "@" + addr, "n1", 2, "n1"},
 	} {
 		stderr, code := join(tt.name, tt.arg)
-		if code == 0 || !strings.Contains(stderr, tt.says) {
-			t.Errorf("%s: exit %d, want an error that names %q: %s", name, code, tt.says, stderr)
+		if code != tt.code || !strings.Contains(stderr, tt.says) {
+			t.Errorf("%s: exit %d, want %d and an error that names %q: %s", name, code, tt.code, tt.says, stderr)
 		}
 	}
 	if stderr, code := join("d", good+"@"+addr); code != 0 {

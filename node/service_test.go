@@ -1,0 +1,34 @@
+package node
+
+import (
+	"errors"
+	"testing"
+
+	"connectrpc.com/connect"
+
+	"seedmesh/jobs"
+	"seedmesh/node/api"
+)
+
+// TestFindJob resolves what a user may type for a job.
+func TestFindJob(t *testing.T) {
+	s := jobs.NewState()
+	for id, name := range map[jobs.JobID]string{0xab01 << 48: "one", 0xab02 << 48: "two", 0xcd03 << 48: "one"} {
+		s.Apply(jobs.Entry{Requests: []jobs.Request{{Command: &jobs.Submit{
+			ID: id, Name: name, Kind: jobs.Seeds, Stages: []jobs.StageSpec{{Range: jobs.Range{Last: 9}, Grain: 1}},
+		}}}})
+	}
+	for selector, want := range map[string]connect.Code{
+		"ab01000000000000": 0, "ab01": 0, "two": 0, "last": 0, "one": 0,
+		"ab": connect.CodeInvalidArgument, "a": connect.CodeNotFound, "": connect.CodeNotFound, "three": connect.CodeNotFound,
+	} {
+		j, err := findJob(s, selector)
+		var refused *api.Error
+		switch {
+		case want == 0 && (err != nil || j == nil):
+			t.Errorf("findJob(%q) = %v, %v", selector, j, err)
+		case want != 0 && (!errors.As(err, &refused) || refused.Code != want):
+			t.Errorf("findJob(%q) = %v, %v, want %v", selector, j, err, want)
+		}
+	}
+}
