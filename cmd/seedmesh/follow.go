@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"seedmesh/node/api/meshv1"
 	"seedmesh/node/api/meshv1/meshv1connect"
 )
@@ -35,7 +37,7 @@ func (e *env) follow(ctx context.Context, job string, quiet bool, timeout time.D
 		switch {
 		case ctx.Err() != nil:
 			return nil, detached(job, "seedmesh job watch "+job)
-		case wait.Err() != nil:
+		case wait.Err() != nil, timeout > 0 && connect.CodeOf(err) == connect.CodeDeadlineExceeded: // the node's clock may be first
 			return nil, &exitError{code: exitTimeout, err: fmt.Errorf("job %s has not ended within %s", job, timeout), next: "it goes on; wait again with: seedmesh job wait " + job}
 		case err != nil:
 			return nil, err
