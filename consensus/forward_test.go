@@ -32,7 +32,7 @@ func FuzzForward(f *testing.F) {
 	f.Add([]byte{2, 0, 0})
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
 	f.Add(encodeAnswer(result{index: 7, outcome: jobs.Outcome{Job: 5}}, true))
-	f.Add(encodeAnswer(result{err: errForbidden}, false))
+	f.Add(encodeAnswer(result{err: ErrForbidden}, false))
 	l := &Log{cfg: Config{Network: peerless{new(memNode)}, Logger: slog.New(slog.DiscardHandler)}, ctx: f.Context()}
 	l.leader = newLeader(l)
 	f.Fuzz(func(t *testing.T, b []byte) {

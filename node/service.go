@@ -66,10 +66,20 @@ func apiError(err error) error {
 		return notAuthorised().Connect()
 	case errors.As(err, &refusal):
 		return refusalError(refusal).Connect()
-	case errors.As(err, &remedy):
+	case errors.As(err, &remedy) && aboutTheRequest(err):
 		return (&api.Error{Code: connect.CodeInvalidArgument, What: err.Error(), Remedy: remedy.Remedy()}).Connect()
+	case errors.As(err, &remedy):
+		return (&api.Error{Code: connect.CodeInternal, What: err.Error(), Remedy: remedy.Remedy()}).Connect()
 	}
 	return (&api.Error{Code: connect.CodeInternal, What: err.Error()}).Connect()
+}
+
+// aboutTheRequest tells whether what was asked for is wrong, and not this node.
+func aboutTheRequest(err error) bool {
+	var spec *kernels.SpecError
+	var generator *kernels.UnknownGeneratorError
+	var draw *kernels.DrawError
+	return errors.As(err, &spec) || errors.As(err, &generator) || errors.As(err, &draw)
 }
 
 func refusalError(r *jobs.Refusal) *api.Error {

@@ -6,9 +6,30 @@ import (
 
 	"connectrpc.com/connect"
 
+	"seedmesh/consensus"
 	"seedmesh/jobs"
+	"seedmesh/kernels"
 	"seedmesh/node/api"
+	"seedmesh/node/blob"
 )
+
+// TestWhoseFaultItIs tells a request that cannot be done from a node that cannot
+// do it: the exit codes are 2 and 1.
+func TestWhoseFaultItIs(t *testing.T) {
+	for err, want := range map[error]connect.Code{
+		&kernels.SpecError{What: "w", Do: "d"}:    connect.CodeInvalidArgument,
+		&blob.CorruptError{What: "w"}:             connect.CodeInternal,
+		&blob.DiskFullError{}:                     connect.CodeInternal,
+		&jobs.Refusal{Code: jobs.Limit}:           connect.CodeResourceExhausted,
+		&jobs.Refusal{Code: jobs.UnknownJob}:      connect.CodeNotFound,
+		consensus.ErrNoLeader:                     connect.CodeUnavailable,
+		errors.New("something nobody thought of"): connect.CodeInternal,
+	} {
+		if got := connect.CodeOf(apiError(err)); got != want {
+			t.Errorf("apiError(%v) has the code %v, want %v", err, got, want)
+		}
+	}
+}
 
 // TestFindJob resolves what a user may type for a job.
 func TestFindJob(t *testing.T) {

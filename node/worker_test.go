@@ -1,0 +1,105 @@
+package node
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"seedmesh/jobs"
+	"seedmesh/kernels"
+	v1 "seedmesh/node/api/meshv1"
+	"seedmesh/node/slot"
+	"seedmesh/transport/memnet"
+)
+
+// alone starts a mesh of one node in a bubble, with one slot of a stated rate.
+func alone(t *testing.T, rate float64) *Node {
+	t.Helper()
+	const addr = "10.0.0.1:7946"
+	dir := t.TempDir()
+	if _, err := Init(Setup{Dir: dir, Name: "n1", Listen: addr}); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := memnet.New(1).Listen(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := DefaultConfig()
+	c.Dir, c.Node.Slots = dir, []SlotConfig{{Device: "sim", SimRate: rate}}
+	c.Seams = Seams{PacketConn: conn, NoSocket: true, Executor: func(i int, s SlotConfig) (slot.Executor, error) {
+		return slot.NewInProcess(i, kernels.NewSim(kernels.SimConfig{Rate: s.SimRate})), nil
+	}}
+	n, err := Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// until waits, in fake time, for something to hold.
+func until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Minute); !holds(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no %s within ten minutes of fake time", what)
+		}
+	}
+}
+
+// TestTrimEndsWhereTheWorkerStops trims a running claim: the ledger and the
+// executor agree on where it ends, and every seed is searched once.
+func TestTrimEndsWhereTheWorkerStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := alone(t, 20_000)
+		draws, err := kernels.ParseDraws(strings.NewReader("206 87 595 819"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec := &kernels.Spec{Generators: []string{"xorshift32"}, Draws: draws, Observe: "mod:1000", Skip: kernels.Bounds{Max: 3}, MinMatches: 1}
+		var id string
+		until(t, "acknowledged submit", func() bool {
+			r, err := n.API().Submit(t.Context(), connect.NewRequest(&v1.SubmitRequest{Spec: spec.Encode(), Last: 2_000_000, Key: "k", ChunkTimeMs: 20_000}))
+			if err == nil {
+				id = r.Msg.Job
+			}
+			return err == nil
+		})
+		var claim jobs.Claim
+		until(t, "claim of more than ten seconds under way", func() bool {
+			claim = jobs.Claim{}
+			if p := n.workers[0].progress(); len(p) == 1 && p[0].Done > 0 {
+				n.log.View(func(s *jobs.State) {
+					if c, held := s.Claim(p[0].Fence); held && c.Range.Last-c.Range.First > 200_000 {
+						claim = c
+					}
+				})
+			}
+			return claim.Fence != 0
+		})
+		n.trim(claim.Fence)
+		until(t, "shorter claim", func() bool {
+			var now jobs.Claim
+			var held bool
+			n.log.View(func(s *jobs.State) { now, held = s.Claim(claim.Fence) })
+			if !held {
+				t.Fatal("the claim ended before it was trimmed")
+			}
+			return now.Range.Last < claim.Range.Last
+		})
+		until(t, "end of the job", func() bool {
+			r, err := n.API().Job(t.Context(), connect.NewRequest(&v1.JobRequest{Job: id}))
+			return err == nil && r.Msg.State == "done"
+		})
+		r, err := n.API().Ledger(t.Context(), connect.NewRequest(&v1.LedgerRequest{Job: id, Verify: true}))
+		if err != nil || !r.Msg.Complete || len(r.Msg.Problems) > 0 {
+			t.Errorf("the ledger is %v, %v", r, err)
+		}
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute) // of fake time: what memberlist began before its shutdown ends by time-outs
+	})
+}
