@@ -202,6 +202,7 @@ func (w *watched) Run(ctx context.Context, t slot.Task) (slot.Result, error) {
 type search struct {
 	key   string
 	seeds kernels.Range
+	chunk uint64 // length of its pieces in ms
 	id    string // once a submit was acknowledged
 }
 
@@ -211,7 +212,7 @@ const roomForSeeds = 1 << 22
 // newSearch is the test's search of a number, from 0, over so many seeds.
 func newSearch(number int, seeds uint64) *search {
 	first := uint64(number)*roomForSeeds + 1
-	return &search{key: fmt.Sprintf("search %d", number), seeds: kernels.Range{First: first, Last: first + seeds - 1}}
+	return &search{key: fmt.Sprintf("search %d", number), seeds: kernels.Range{First: first, Last: first + seeds - 1}, chunk: chunkTime}
 }
 
 func specOf(t *testing.T) *kernels.Spec {
@@ -233,7 +234,7 @@ func (m *mesh) submit(first int, s *search, limit time.Duration) error {
 	spec := specOf(m.T).Encode()
 	return m.persistently("acknowledged submit", first, limit, func(ctx context.Context, c meshv1connect.MeshClient) error {
 		r, err := c.Submit(ctx, connect.NewRequest(&meshv1.SubmitRequest{
-			Spec: spec, First: s.seeds.First, Last: s.seeds.Last, Key: s.key, Name: s.key, ChunkTimeMs: chunkTime,
+			Spec: spec, First: s.seeds.First, Last: s.seeds.Last, Key: s.key, Name: s.key, ChunkTimeMs: s.chunk,
 		}))
 		if err == nil {
 			s.id = r.Msg.Job

@@ -1,102 +1,55 @@
 package bubble
 
 import (
-	"context"
 	"net"
 	"os"
-	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"connectrpc.com/connect"
 
-	"seedmesh/kernels"
 	"seedmesh/node"
 	"seedmesh/node/api/meshv1"
-	"seedmesh/node/slot"
+	"seedmesh/tests/faults"
 )
 
-// recorder is an executor that remembers when it was told to begin.
-type recorder struct {
-	slot.Executor
-	mu     sync.Mutex // guards starts
-	starts []time.Time
-}
-
-func (r *recorder) Run(ctx context.Context, t slot.Task) (slot.Result, error) {
-	r.mu.Lock()
-	r.starts = append(r.starts, time.Now())
-	r.mu.Unlock()
-	return r.Executor.Run(ctx, t)
-}
-
-func (r *recorder) startsAfter(t time.Time) (n int) {
+// attemptsOf is how many attempts a node has begun behind a moment.
+func (r *record) attemptsOf(node int, since time.Time) (count int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, s := range r.starts {
-		if s.After(t) {
-			n++
+	for _, a := range r.attempts {
+		if a.node == node && a.at.After(since) {
+			count++
 		}
 	}
-	return n
-}
-
-// record starts a node again with an executor that is watched.
-func (m *mesh) record(i int) *recorder {
-	m.Helper()
-	m.down(i)
-	conn, err := m.net.Listen(addr(i))
-	if err != nil {
-		m.Fatal(err)
-	}
-	r := &recorder{Executor: slot.NewInProcess(0, kernels.NewSim(kernels.SimConfig{Rate: m.rate}))}
-	c := node.DefaultConfig()
-	c.Dir = m.data(i)
-	c.Node.Slots = []node.SlotConfig{{Device: "sim", SimRate: m.rate}}
-	c.Seams = node.Seams{PacketConn: conn, NoSocket: true, Executor: func(int, node.SlotConfig) (slot.Executor, error) { return r, nil }}
-	if m.nodes[i], err = node.Open(c); err != nil {
-		m.Fatal(err)
-	}
-	m.await("its return", time.Minute, func() bool { s := m.statusOf(i); return s != nil && s.Slots == 3 && s.Leader != "" })
-	return r
-}
-
-// submitLong submits a search whose pieces take a while.
-func (m *mesh) submitLong(i int, key string, seeds uint64, chunk time.Duration) string {
-	m.Helper()
-	spec, r := search(m.T, seeds)
-	reply, err := m.nodes[i].API().Submit(m.Context(), connect.NewRequest(&meshv1.SubmitRequest{
-		Spec: spec.Encode(), First: r.First, Last: r.Last, Key: key, ChunkTimeMs: uint64(chunk.Milliseconds()),
-	}))
-	if err != nil {
-		m.Fatal(err)
-	}
-	return reply.Msg.Job
+	return count
 }
 
 // TestCutOffWorkerStartsNothing cuts a worker off while it works on one claim and
 // has reserved another. What runs may end; the other may not begin once the
 // leader may have given it to somebody else.
 func TestCutOffWorkerStartsNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := newMesh(t, 3, 3, 20_000)
+	inBubble(t, func(t *testing.T) {
+		m := newMesh(t, 3, 3, options{})
 		defer m.stop()
-		victim := (m.leader(-1) + 1) % 3
-		r := m.record(victim)
-		m.finish(0, m.submitLong(0, "warm", 1_000_000, 5*time.Second)) // its rate is known
+		victim := (m.leader() + 1) % 3
+		warm, long := newSearch(0, 600_000), newSearch(1, 4_000_000)
+		warm.chunk, long.chunk = 5_000, 10_000
+		m.mustSubmit(0, warm)
+		m.drain(0, warm) // its rate is known
 		began := time.Now()
-		id := m.submitLong(0, "k", 20_000_000, 10*time.Second)
-		m.await("two attempts", time.Minute, func() bool { return r.startsAfter(began) >= 2 })
-		m.net.Isolate(addr(victim))
+		m.mustSubmit(0, long)
+		m.await("two attempts", time.Minute, func() bool { return m.record.attemptsOf(victim, began) >= 2 })
+		alone := m.net.Isolate(host(victim))
 		cut := time.Now()
 		time.Sleep(30 * time.Second) // of fake time: what runs has ended
-		if n := r.startsAfter(cut.Add(2*time.Second + 250*time.Millisecond)); n > 0 {
+		if n := m.record.attemptsOf(victim, cut.Add(2*time.Second+250*time.Millisecond)); n > 0 {
 			t.Errorf("the node began %d attempts without leave", n)
 		}
-		m.net.HealAll()
-		m.finish(victim, id)
+		alone.Lift()
+		m.drain(victim, long)
 		m.sameLedgers()
+		faults.Landed(t, faults.Bubble, "worker cut off at work", "I1 I3 I5 I8 I9 I12", int(min(alone.Effect().Lost, 1)))
 	})
 }
 
@@ -104,39 +57,43 @@ func TestCutOffWorkerStartsNothing(t *testing.T) {
 // under its old name. It comes back as another node: under the old id it could
 // vote against what it has acknowledged.
 func TestWipedVoterIsANewNode(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := newMesh(t, 3, 3, 20_000)
+	inBubble(t, func(t *testing.T) {
+		m := newMesh(t, 3, 3, options{})
 		defer m.stop()
 		before := m.members(0)
-		m.down(2)
+		m.kill(2)
+		m.awaitEnd(2)
 		if err := os.RemoveAll(m.data(2)); err != nil {
 			t.Fatal(err)
 		}
-		m.await("its expiry", time.Minute, func() bool { s := m.statusOf(0); return s != nil && s.Slots == 2 })
-		token, err := m.nodes[0].API().CreateToken(m.Context(), connect.NewRequest(&meshv1.CreateTokenRequest{Role: "voter", Uses: 1}))
+		m.await("its expiry", time.Minute, func() bool { s := m.status(0); return s != nil && s.Slots == 2 })
+		token, err := m.at(0).API().CreateToken(m.Context(), connect.NewRequest(&meshv1.CreateTokenRequest{Role: "voter", Uses: 1}))
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := node.Setup{Dir: m.data(2), Name: "n3", Listen: addr(2), Socket: func() (net.PacketConn, error) { return m.net.Listen("10.0.1.9:1") }}
+		s := node.Setup{Dir: m.data(2), Name: name(2), Listen: addr(2), Socket: func() (net.PacketConn, error) { return m.net.Listen("10.0.1.9:1") }}
 		if _, err := node.Join(t.Context(), s, token.Msg.Join); err != nil {
 			t.Fatal(err)
 		}
 		after := m.members(0)
-		was, is := before["n3"], after["n3"]
+		was, is := before[name(2)], after[name(2)]
 		if is == nil || was.Id == is.Id || is.Role != "nonvoter" {
-			t.Errorf("n3 was %v, and after the loss of its disk it is %v", was, is)
+			t.Errorf("%s was %v, and after the loss of its disk it is %v", name(2), was, is)
 		}
 		m.up(2)
-		m.await("its return", time.Minute, func() bool { s := m.statusOf(2); return s != nil && s.Slots == 3 && s.Leader != "" })
-		m.finish(2, m.submit(2, "k", 100_000))
+		m.await("its return", time.Minute, func() bool { s := m.status(2); return s != nil && s.Slots == 3 && s.Leader != "" })
+		job := newSearch(0, 100_000)
+		m.mustSubmit(2, job)
+		m.drain(2, job)
 		m.sameLedgers()
+		faults.Landed(t, faults.Bubble, "voter's disk wiped", "I2 I9 I12", 1)
 	})
 }
 
 // members lists the members by name, as a node sees them.
 func (m *mesh) members(i int) map[string]*meshv1.NodeInfo {
 	m.Helper()
-	r, err := m.nodes[i].API().Nodes(m.Context(), connect.NewRequest(&meshv1.NodesRequest{Linearizable: true}))
+	r, err := m.at(i).API().Nodes(m.Context(), connect.NewRequest(&meshv1.NodesRequest{Linearizable: true}))
 	if err != nil {
 		m.Fatal(err)
 	}

@@ -33,12 +33,6 @@ func (m *mesh) refuses(i int, kind, file string) {
 	m.landed(kind, "refused, with the file and what to do")
 }
 
-// lastError is the message with which a command ended: the last that begins with
-// the program's name.
-func lastError(stderr string) string {
-	return stderr[max(strings.LastIndex(stderr, "seedmesh: "), 0):]
-}
-
 // replace takes a node out of the mesh for good and lets a new one join.
 func (m *mesh) replace(i int) {
 	m.Helper()
