@@ -27,23 +27,23 @@ func TestConformanceSim(t *testing.T) {
 
 // TestConformanceFindsBugs plants what a device may do wrong.
 func TestConformanceFindsBugs(t *testing.T) {
-	for name, run := range map[string]func(*sieve, *atomic.Bool, Range) ([]Survivor, Account){
-		"tail skipped": func(v *sieve, abort *atomic.Bool, r Range) ([]Survivor, Account) {
+	for name, run := range map[string]func(worker, *atomic.Bool, Range) ([]Survivor, Account){
+		"tail skipped": func(v worker, abort *atomic.Bool, r Range) ([]Survivor, Account) {
 			if r.Count() > 64 {
 				r.Last = r.First + r.Count()/64*64 - 1
 			}
 			return v.run(abort, r, nil)
 		},
-		"first seed tested twice": func(v *sieve, abort *atomic.Bool, r Range) ([]Survivor, Account) {
+		"first seed tested twice": func(v worker, abort *atomic.Bool, r Range) ([]Survivor, Account) {
 			_, once := v.run(abort, Range{r.First, r.First}, nil)
 			found, acct := v.run(abort, r, nil)
 			return found, acct.Add(once)
 		},
-		"a survivor lost": func(v *sieve, abort *atomic.Bool, r Range) ([]Survivor, Account) {
+		"a survivor lost": func(v worker, abort *atomic.Bool, r Range) ([]Survivor, Account) {
 			found, acct := v.run(abort, r, nil)
 			return found[:max(0, len(found)-1)], acct
 		},
-		"offset of the best pair off by one": func(v *sieve, abort *atomic.Bool, r Range) ([]Survivor, Account) {
+		"offset of the best pair off by one": func(v worker, abort *atomic.Bool, r Range) ([]Survivor, Account) {
 			found, acct := v.run(abort, r, nil)
 			for i := range found {
 				found[i].Offset++
@@ -62,7 +62,7 @@ func TestConformanceFindsBugs(t *testing.T) {
 // A buggy device is the CPU with another way to test a block.
 type buggy struct {
 	Device
-	run func(*sieve, *atomic.Bool, Range) ([]Survivor, Account)
+	run func(worker, *atomic.Bool, Range) ([]Survivor, Account)
 }
 
 func (b buggy) Prepare(ctx context.Context, s *Search) (Searcher, error) {

@@ -15,16 +15,21 @@ const (
 	watchInterval = 10 * time.Millisecond // longest time between two calls of watch
 )
 
-// NewCPU is the device that every machine has: the Go reference on so many
-// threads, or on as many as there are cores when threads is not positive.
+// NewCPU is the device that every machine has, on so many threads, or on as
+// many as there are cores when threads is not positive. It tests vectors of
+// seeds where the CPU and the search allow it, and else one seed after the other.
 func NewCPU(threads int) Device {
 	if threads <= 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	return cpu{threads}
+	return cpu{threads: threads, unit: chosenUnit()}
 }
 
-type cpu struct{ threads int }
+type cpu struct {
+	threads int
+	unit    *vectorUnit // nil: no vectors
+	always  bool        // vectors wherever they are possible, even where they are slower; for tests
+}
 
 func (cpu) Name() string { return "cpu" }
 func (cpu) Close() error { return nil }
@@ -38,24 +43,49 @@ func (c cpu) Prepare(ctx context.Context, s *Search) (Searcher, error) {
 		block:   blockSeeds(s),
 		run:     runBlock,
 	}
+	plan, ok := c.vectors(s)
+	if ok {
+		p.block = plan.blockSeeds()
+	}
 	for range c.threads {
-		p.sieves = append(p.sieves, newSieve(s))
+		var w worker = newSieve(s)
+		if ok {
+			w = newVectorSieve(newSieve(s), c.unit, plan)
+		}
+		p.workers = append(p.workers, w)
 	}
 	return p, nil
+}
+
+// vectors is the plan for the search, if vectors are possible and faster.
+func (c cpu) vectors(s *Search) (plan *vectorPlan, ok bool) {
+	if c.unit == nil {
+		return nil, false
+	}
+	plan, ok = s.planVectors(c.unit)
+	return plan, ok && (c.always || plan.cost < float64(s.cost()))
 }
 
 // blockSeeds is how many seeds of a search make a block.
 func blockSeeds(s *Search) uint64 { return min(max(blockNanos/s.cost(), 1), maxBlock) }
 
+// A worker tests seeds on one thread.
+type worker interface {
+	// run tests every seed of r in rising order. It appends the survivors to
+	// found and gives the account of the seeds that it tested. The results are
+	// void when abort is set.
+	run(abort *atomic.Bool, r Range, found []Survivor) ([]Survivor, Account)
+}
+
 type cpuSearcher struct {
 	threads int
 	block   uint64 // seeds
-	sieves  []*sieve
-	run     func(*sieve, *atomic.Bool, Range) ([]Survivor, Account) // tests plant bugs here
+	workers []worker
+	run     func(worker, *atomic.Bool, Range) ([]Survivor, Account) // tests plant bugs here
 }
 
-func runBlock(v *sieve, abort *atomic.Bool, r Range) ([]Survivor, Account) {
-	return v.run(abort, r, nil)
+func runBlock(w worker, abort *atomic.Bool, r Range) ([]Survivor, Account) {
+	return w.run(abort, r, nil)
 }
 
 func (c *cpuSearcher) Close() error { return nil }
@@ -80,10 +110,10 @@ func (c *cpuSearcher) Search(ctx context.Context, r Range, watch func(done uint6
 	ahead := c.threads * blocksAhead
 	work := make(chan *block, ahead)
 	var workers sync.WaitGroup
-	for _, v := range c.sieves {
+	for _, w := range c.workers {
 		workers.Go(func() {
 			for b := range work {
-				b.found, b.acct = c.run(v, abort, b.seeds)
+				b.found, b.acct = c.run(w, abort, b.seeds)
 				close(b.ready)
 			}
 		})

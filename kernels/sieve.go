@@ -40,9 +40,6 @@ func newSieve(s *Search) *sieve {
 	return v
 }
 
-// run tests every seed of r in rising order. It appends the survivors to found
-// and gives the account of the seeds that it tested. The results are void when
-// abort is set.
 func (v *sieve) run(abort *atomic.Bool, r Range, found []Survivor) ([]Survivor, Account) {
 	v.abort = abort
 	if v.search.plan.head > maxChain {

@@ -1,0 +1,54 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/operand" //nolint:staticcheck // the assembly reads as assembly
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// Offsets in the struct vectorArgs of package kernels, which explains them.
+const (
+	argFirst   = 8 * iota
+	argOffsets // *uint32
+	argProgram // *uint32
+	argRows
+	argTallies // *uint32
+	argGroups
+	argMasks // *byte
+	argBlocks
+	argWords // *uint32
+	argFrom
+	argKept
+	argPlain
+	argConstants
+)
+
+// Constants are kept as whole vectors from argConstants on.
+const (
+	multiplier = iota // of the transform
+	rotateRight
+	rotateLeft // 32 less rotateRight
+	shiftRight
+	below // a tally below this one is a hit; tallies count downwards from 0
+	stepMul
+	stepAdd
+	seedLeft
+	leastSeed
+	one
+	bit31
+	low31
+	matrix
+	temperB
+	temperC
+	accepted
+)
+
+const constantBytes = 64
+
+func constant(args reg.Register, n int) Mem {
+	return Mem{Base: args, Disp: argConstants + n*constantBytes}
+}
+
+func arg(args reg.Register, offset int) Mem { return Mem{Base: args, Disp: offset} }
+
+// signature stands for func(a *vectorArgs), whose type is not known here.
+const signature = "func(a uintptr)"

@@ -1,0 +1,68 @@
+package kernels
+
+import features "golang.org/x/sys/cpu"
+
+//go:generate sh -c "cd internal/asmgen && go run . > ../../simd_amd64.s.new && mv ../../simd_amd64.s.new ../../simd_amd64.s"
+
+// vectorUnits are the CPU's, the fastest first.
+func vectorUnits() (units []*vectorUnit) {
+	if features.X86.HasAVX512F {
+		units = append(units, &avx512)
+	}
+	if features.X86.HasAVX2 {
+		units = append(units, &avx2)
+	}
+	return units
+}
+
+var avx2 = vectorUnit{
+	name: "avx2", lanes: 8, chains: 4, mt: 12,
+	mtWords: mtWordsAVX2,
+	filters: [vectorKernels]func(*vectorArgs){
+		kernelMt:         mtRowsAVX2,
+		kernelXorshift32: xorshift32AVX2,
+		kernelLcg32:      lcg32AVX2,
+		kernelLcg31:      lcg31AVX2,
+	},
+}
+
+var avx512 = vectorUnit{
+	name: "avx512", lanes: 16, chains: 8, mt: 24,
+	mtWords: mtWordsAVX512,
+	filters: [vectorKernels]func(*vectorArgs){
+		kernelMt:         mtRowsAVX512,
+		kernelXorshift32: xorshift32AVX512,
+		kernelLcg32:      lcg32AVX512,
+		kernelLcg31:      lcg31AVX512,
+	},
+}
+
+//go:noescape
+func mtWordsAVX2(a *vectorArgs)
+
+//go:noescape
+func mtRowsAVX2(a *vectorArgs)
+
+//go:noescape
+func xorshift32AVX2(a *vectorArgs)
+
+//go:noescape
+func lcg32AVX2(a *vectorArgs)
+
+//go:noescape
+func lcg31AVX2(a *vectorArgs)
+
+//go:noescape
+func mtWordsAVX512(a *vectorArgs)
+
+//go:noescape
+func mtRowsAVX512(a *vectorArgs)
+
+//go:noescape
+func xorshift32AVX512(a *vectorArgs)
+
+//go:noescape
+func lcg32AVX512(a *vectorArgs)
+
+//go:noescape
+func lcg31AVX512(a *vectorArgs)

@@ -1,0 +1,196 @@
+package kernels
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// eachUnit runs a test on every vector unit of the CPU.
+func eachUnit(t *testing.T, test func(t *testing.T, u *vectorUnit)) {
+	units := vectorUnits()
+	if len(units) == 0 {
+		t.Skip("the CPU has no vector unit that there are kernels for")
+	}
+	for _, u := range units {
+		t.Run(u.name, func(t *testing.T) { test(t, u) })
+	}
+}
+
+// TestConformanceVectors is the suite on every unit and without one, with
+// vectors wherever they are possible.
+func TestConformanceVectors(t *testing.T) {
+	eachUnit(t, func(t *testing.T, u *vectorUnit) {
+		if err := Conformance(t.Context(), cpu{threads: 2, unit: u, always: true}); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("none", func(t *testing.T) {
+		if err := Conformance(t.Context(), cpu{threads: 2}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// vectorised are the generators with vector kernels, their reversed names
+// included.
+func vectorised() (defs []*definition) {
+	for _, d := range registry {
+		if _, ok := vectorForms[strings.TrimSuffix(d.Name, "_reverse")]; ok {
+			defs = append(defs, d)
+		}
+	}
+	return defs
+}
+
+// TestVectorSearches holds random searches over random ranges against the Go
+// path: starts that are not aligned, ranges shorter than a vector and longer
+// than a window, the end of the seeds.
+func TestVectorSearches(t *testing.T) {
+	rounds := uint64(400)
+	if testing.Short() {
+		rounds = 60
+	}
+	eachUnit(t, func(t *testing.T, u *vectorUnit) {
+		defs := vectorised()
+		vectors, survivors := 0, 0
+		for seed := *replay; seed < *replay+rounds; seed++ {
+			rng := rand.New(rand.NewPCG(seed, 9))
+			s, err := randomVectorSearch(rng, defs[rng.IntN(len(defs))])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, ok := s.planVectors(u); ok {
+				vectors++
+			}
+			r := randomRange(rng, s.Space())
+			want, err := searchOn(t.Context(), cpu{threads: 1}, s, r, toEnd(r))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := searchOn(t.Context(), cpu{threads: 1, unit: u, always: true}, s, r, toEnd(r))
+			if err != nil {
+				t.Fatal(err)
+			}
+			survivors += len(got.found)
+			if err := got.difference(want, s, r); err != nil {
+				t.Fatalf("%s: %.400s\nreplay: go test ./kernels -run VectorSearches -seed=%d", describe(s), err, seed)
+			}
+		}
+		if vectors < int(rounds)/2 || survivors < int(rounds) {
+			t.Errorf("%d of %d searches had vectors and %d survivors were compared; the test proves too little", vectors, rounds, survivors)
+		}
+	})
+}
+
+// randomVectorSearch has survivors by chance or by planting, with moduli from
+// odd to powers of two and whole outputs.
+func randomVectorSearch(rng *rand.Rand, def *definition) (*Search, error) {
+	modulus := 2 + rng.Uint64N(300)
+	spec := Spec{
+		Generators: []string{def.Name},
+		Observe:    fmt.Sprintf("mod:%d", modulus),
+		Skip:       randomBounds(rng, 4),
+		Offset:     randomBounds(rng, 6),
+	}
+	if rng.IntN(3) == 0 {
+		spec.Offset = Bounds{rng.Uint32N(200), 0}
+		spec.Offset.Max = spec.Offset.Min + rng.Uint32N(40)
+	}
+	if rng.IntN(3) == 0 { // planted in the middle of what randomRange gives
+		spec.Observe = []string{"raw", "mod:1000", "mod:2^20", "mod:4294967295", "mod:7"}[rng.IntN(5)]
+		spec.MinMatches = 1 + rng.Uint32N(5)
+		return plant(def, plantedSeed, spec, 5)
+	}
+	spec.Draws = make([]Draw, 1+rng.IntN(6))
+	for i := range spec.Draws {
+		spec.Draws[i] = Draw{Value: rng.Uint64N(modulus), Known: rng.IntN(5) > 0}
+	}
+	spec.Draws[rng.IntN(len(spec.Draws))].Known = true
+	spec.MinMatches = uint32(spec.Known()) - rng.Uint32N(uint32(min(3, spec.Known())))
+	return spec.Compile(def.Name)
+}
+
+const plantedSeed = 1<<31 + 4711
+
+func randomRange(rng *rand.Rand, space Range) Range {
+	size := 1 + rng.Uint64N([]uint64{40, 700, 9000}[rng.IntN(3)])
+	switch rng.IntN(3) {
+	case 0:
+		return Range{space.Last - size + 1, space.Last}
+	case 1:
+		return Range{plantedSeed - size/2, plantedSeed - size/2 + size - 1}
+	}
+	first := rng.Uint64() & space.Last / 2
+	return Range{first, first + size - 1}
+}
+
+// TestSpans holds the spans of every value against the outputs that are
+// observed as it.
+func TestSpans(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 0))
+	for _, modulus := range []uint64{0, 2, 3, 5, 7, 8, 10, 1000, 1024, 4096, 65521, 1 << 20, 1<<32 - 5, 1<<32 - 1} {
+		tr := newTransform(modulus)
+		o := observation{modulus}
+		for range 2000 {
+			value := uint64(rng.Uint32())
+			if modulus > 0 {
+				value %= modulus
+			}
+			spans := tr.spans(value)
+			outputs := []uint32{0, 1, 1<<32 - 1, rng.Uint32(), uint32(value), uint32(value + modulus), uint32(value - modulus), uint32(value + modulus*rng.Uint64N(1<<32/max(modulus, 1)))}
+			for _, output := range outputs {
+				s := tr.of(output)
+				hits := 0
+				for _, sp := range spans {
+					if sp.first <= s && s <= sp.last {
+						hits++
+					}
+				}
+				want := 0
+				if o.of(uint64(output)) == value {
+					want = 1
+				}
+				if hits != want {
+					t.Fatalf("modulus %d: output %d, transformed %d, is in %d spans %v of value %d, want %d", modulus, output, s, hits, spans, value, want)
+				}
+			}
+		}
+	}
+}
+
+// TestRefusedWords finds seeds of which PHP draws a word again, so that the
+// outputs are not where vectors look for them.
+func TestRefusedWords(t *testing.T) {
+	eachUnit(t, func(t *testing.T, u *vectorUnit) {
+		for seed, refused := range map[uint64]int{1472677: 2, 2180022: 1, 8153190: 7} {
+			words := make([]uint64, 8)
+			g := phpMtRand0to999.open().(*phpMtRangeStream)
+			g.mtStream.seed(seed)
+			g.mtStream.fill(words)
+			if words[refused] <= phpLast1000 {
+				t.Fatalf("word %d of seed %d is %d, which PHP accepts", refused, seed, words[refused])
+			}
+			for _, spec := range []Spec{
+				{Observe: "raw", Offset: Bounds{0, 3}, MinMatches: 6},
+				{Observe: "raw", Offset: Bounds{8, 8}, MinMatches: 6},
+				{Observe: "mod:10", Skip: Bounds{1, 1}, MinMatches: 5},
+			} {
+				s, err := plant(&phpMtRand0to999, seed, spec, 6)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r := Range{seed - 100, seed + 100}
+				f, err := searchOn(t.Context(), cpu{threads: 1, unit: u, always: true}, s, r, toEnd(r))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !slices.ContainsFunc(f.found, func(v Survivor) bool { return v.Seed == seed }) {
+					t.Errorf("%s: seed %d, of which a word is refused, was not found", describe(s), seed)
+				}
+			}
+		}
+	})
+}
