@@ -25,6 +25,9 @@ type vectorUnit struct {
 	lanes   int // 32-bit numbers in a vector
 	chains  int // vectors that a filter runs side by side: a block
 	mt      int // vectors that mtWords runs side by side
+	rotate  int // instructions that a rotation takes
+	pace    func(*vectorArgs)
+	paced   int // instructions of pace in a turn
 	mtWords func(*vectorArgs)
 	filters [vectorKernels]func(*vectorArgs)
 }
@@ -200,6 +203,9 @@ func newVectorFilter(u *vectorUnit, p *vectorPlan, s *stage) *vectorFilter {
 	if f.kernel == kernelMt {
 		f.batch = u.mt * u.lanes
 		f.args.from, f.args.kept = s.from, s.kept
+		if s.plain {
+			f.args.plain = 1
+		}
 		// The seed's words, and those that the outputs are made with.
 		f.words = make([]uint32, (2*int(s.kept)+1)*f.batch)
 		f.args.words = &f.words[0]

@@ -17,6 +17,7 @@ func vectorUnits() (units []*vectorUnit) {
 
 var avx2 = vectorUnit{
 	name: "avx2", lanes: 8, chains: 4, mt: 12,
+	pace: paceAVX2, paced: 4 * 16, rotate: 3,
 	mtWords: mtWordsAVX2,
 	filters: [vectorKernels]func(*vectorArgs){
 		kernelMt:         mtRowsAVX2,
@@ -28,6 +29,7 @@ var avx2 = vectorUnit{
 
 var avx512 = vectorUnit{
 	name: "avx512", lanes: 16, chains: 8, mt: 24,
+	pace: paceAVX512, paced: 4 * 32, rotate: 1,
 	mtWords: mtWordsAVX512,
 	filters: [vectorKernels]func(*vectorArgs){
 		kernelMt:         mtRowsAVX512,
@@ -36,6 +38,9 @@ var avx512 = vectorUnit{
 		kernelLcg31:      lcg31AVX512,
 	},
 }
+
+//go:noescape
+func paceAVX2(a *vectorArgs)
 
 //go:noescape
 func mtWordsAVX2(a *vectorArgs)
@@ -51,6 +56,9 @@ func lcg32AVX2(a *vectorArgs)
 
 //go:noescape
 func lcg31AVX2(a *vectorArgs)
+
+//go:noescape
+func paceAVX512(a *vectorArgs)
 
 //go:noescape
 func mtWordsAVX512(a *vectorArgs)

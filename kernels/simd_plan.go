@@ -179,9 +179,10 @@ const (
 // as every survivor must.
 type stage struct {
 	rows       []stageRow
-	groups     int // pairs of skip and offset, or one when any match is enough
-	hits       int // that a group needs
-	from, kept uint64
+	groups     int     // pairs of skip and offset, or one when any match is enough
+	hits       int     // that a group needs
+	from, kept uint64  // outputs that are made
+	plain      bool    // the outputs of mt19937 are tested before they are tempered
 	passes     float64 // expected share of the wrong seeds that pass
 	cost       float64 // nanoseconds for each seed that is looked at, roughly
 }
@@ -236,6 +237,7 @@ func (s *Search) stages(u *vectorUnit, f *vectorForm, t *transform, spans [][]sp
 		}
 		if st, ok := s.newStage(f, spans[:first], first-misses); ok {
 			st.refuse(f, t)
+			st.untemper(f, t)
 			s.rate(u, f, st, first)
 			list = append(list, st)
 		}
@@ -310,6 +312,36 @@ func (st *stage) refuse(f *vectorForm, t *transform) {
 	st.rows = append(st.rows, row)
 }
 
+// untemper saves the tempering of every output where whole outputs are looked
+// for: those are untempered once.
+func (st *stage) untemper(f *vectorForm, t *transform) {
+	if f.kernel != kernelMt || f.shift != 0 || t.modulus != 0 {
+		return
+	}
+	st.plain = true
+	for _, row := range st.rows {
+		for i, test := range row.tests {
+			word := mtUntemper(test.span.first)
+			row.tests[i].span = span{word, word}
+		}
+	}
+}
+
+// mtUntemper is the word that mtTemper makes y of.
+func mtUntemper(y uint32) uint32 {
+	y ^= y >> 18
+	y ^= y << 15 & 0xefc60000
+	x := y
+	for range 4 { // each round makes 7 more bits right
+		x = y ^ x<<7&0x9d2c5680
+	}
+	y = x
+	for range 2 { // and here 11
+		x = y ^ x>>11
+	}
+	return x
+}
+
 // rate estimates what the stage costs and how many wrong seeds pass.
 func (s *Search) rate(u *vectorUnit, f *vectorForm, st *stage, first int) {
 	var chance float64
@@ -319,17 +351,43 @@ func (s *Search) rate(u *vectorUnit, f *vectorForm, st *stage, first int) {
 	pairs := float64(mulSat(s.skip.Count(), s.offset.Count()))
 	st.passes = min(1, pairs*math.Exp(logBinomialTail(first, st.hits, chance)))
 
-	const perSecond = 12e9 // vector instructions of one core, roughly
-	stepCost := [vectorKernels]float64{kernelMt: 30, kernelXorshift32: 6, kernelLcg32: 2, kernelLcg31: 13}
-	instructions := stepCost[f.kernel] * float64(st.from+st.kept)
-	if f.kernel == kernelMt {
-		instructions = 4*mtShift + stepCost[kernelMt]*float64(st.kept)
+	st.cost = st.instructions(u, f) / float64(u.lanes) / roughPace
+}
+
+// roughPace is how many vector instructions one core issues in a nanosecond.
+const roughPace = 10
+
+// instructions is how many vector instructions the stage takes for one vector
+// of seeds, those left out that only move data: the work that no other order of
+// the same instructions saves.
+func (st *stage) instructions(u *vectorUnit, f *vectorForm) float64 {
+	step := [vectorKernels]uint64{kernelMt: 4, kernelXorshift32: 6, kernelLcg32: 2, kernelLcg31: 13}[f.kernel]
+	steps, perRow := st.from+st.kept, 1+u.rotate
+	if f.kernel == kernelMt || f.kernel == kernelLcg32 {
+		perRow++ // the shift
 	}
+	n := 2 * st.groups
 	for _, row := range st.rows {
-		instructions += float64(5 + 4*len(row.tests))
+		n += perRow + 3*len(row.tests)
 	}
-	instructions += float64(3 * st.groups)
-	st.cost = instructions / float64(u.lanes) / perSecond * 1e9
+	if f.kernel == kernelMt {
+		steps += mtShift - 1
+		n += int(st.kept) * 10
+		if !st.plain {
+			n += int(st.kept) * 10
+		}
+	}
+	return float64(step*steps) + float64(n)
+}
+
+// instructions is the work of the whole plan for one vector of seeds.
+func (p *vectorPlan) instructions(u *vectorUnit) (n float64) {
+	share := 1.0
+	for _, st := range p.stages {
+		n += share * st.instructions(u, &p.form)
+		share = st.passes
+	}
+	return n
 }
 
 // testCost is a rough guess of the nanoseconds that the reference takes for the

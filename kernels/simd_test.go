@@ -161,6 +161,15 @@ func TestSpans(t *testing.T) {
 	}
 }
 
+func TestUntemper(t *testing.T) {
+	rng := rand.New(rand.NewPCG(6, 0))
+	for range 1000 {
+		if y := rng.Uint32(); mtUntemper(mtTemper(y)) != y {
+			t.Fatalf("mtUntemper(mtTemper(%#x)) = %#x", y, mtUntemper(mtTemper(y)))
+		}
+	}
+}
+
 // TestRefusedWords finds seeds of which PHP draws a word again, so that the
 // outputs are not where vectors look for them.
 func TestRefusedWords(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 func main() {
 	ConstraintExpr("amd64")
 	for _, m := range machines {
+		pace(m)
 		mtWords(m)
 		filter(m, mtRows())
 		filter(m, xorshift32())

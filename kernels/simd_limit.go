@@ -1,0 +1,39 @@
+package kernels
+
+import "time"
+
+// How the pace of a vector unit is measured.
+const (
+	paceTurns = 10_000 // of one try, some 0.1 ms
+	paceTries = 50     // the best counts
+)
+
+// CPULimit is how many seeds of a search one core of this CPU could test in a
+// second if it issued vector instructions without a pause, at the pace that it
+// reaches with independent additions; instructions that only move data are left
+// out. ok is false when the search is not made with vectors.
+func CPULimit(s *Search) (seedsPerSecond float64, ok bool) {
+	c := cpu{unit: chosenUnit()}
+	plan, ok := c.vectors(s)
+	if !ok {
+		return 0, false
+	}
+	return plan.limit(c.unit, c.unit.measurePace()), true
+}
+
+// limit is the rate at which a core of this pace could carry out the plan.
+func (p *vectorPlan) limit(u *vectorUnit, instructionsPerSecond float64) float64 {
+	return instructionsPerSecond * float64(u.lanes) / p.instructions(u)
+}
+
+// measurePace is the most vector instructions that a core issues in a second.
+func (u *vectorUnit) measurePace() float64 {
+	args := &vectorArgs{rows: paceTurns}
+	best := time.Duration(1<<63 - 1)
+	for range paceTries {
+		start := time.Now()
+		u.pace(args)
+		best = min(best, time.Since(start))
+	}
+	return float64(u.paced*paceTurns) / best.Seconds()
+}
