@@ -22,10 +22,11 @@ const (
 // A vectorUnit is one instruction set of the CPU with its kernels.
 type vectorUnit struct {
 	name    string
-	lanes   int // 32-bit numbers in a vector
-	chains  int // vectors that a filter runs side by side: a block
-	mt      int // vectors that mtWords runs side by side
-	rotate  int // instructions that a rotation takes
+	lanes   int    // 32-bit numbers in a vector
+	chains  int    // vectors that a filter runs side by side: a block
+	mt      int    // vectors that mtWords runs side by side
+	rotate  int    // instructions that a rotation takes
+	step48  uint64 // instructions that a step of a 48-bit LCG takes
 	pace    func(*vectorArgs)
 	paced   int // instructions of pace in a turn
 	mtWords func(*vectorArgs)
@@ -60,7 +61,7 @@ type vectorArgs struct {
 	groups    uint64
 	masks     *uint64 // receives one bit for each seed
 	blocks    uint64
-	words     *uint32 // mt19937: its rows of outputs
+	words     *uint32 // mt19937: its rows of outputs; 48-bit LCGs: their states
 	from      uint64  // mt19937: number of the first row's output
 	kept      uint64  // mt19937: rows
 	plain     uint64  // mt19937: not 0 leaves out the tempering
@@ -85,12 +86,21 @@ const (
 	constTemperB
 	constTemperC
 	constAccepted
+	constStepHigh
+	constSeedXor
 	vectorConstants
 )
 
 func (a *vectorArgs) set(n int, value uint32) {
 	for i := range a.constants[n] {
 		a.constants[n][i] = value
+	}
+}
+
+// setLong sets a constant of 64-bit lanes.
+func (a *vectorArgs) setLong(n int, value uint64) {
+	for i := 0; i < len(a.constants[n]); i += 2 {
+		a.constants[n][i], a.constants[n][i+1] = uint32(value), uint32(value>>32)
 	}
 }
 
@@ -208,6 +218,10 @@ func newVectorFilter(u *vectorUnit, p *vectorPlan, s *stage) *vectorFilter {
 		}
 		// The seed's words, and those that the outputs are made with.
 		f.words = make([]uint32, (2*int(s.kept)+1)*f.batch)
+		f.args.words = &f.words[0]
+	}
+	if f.kernel == kernelLcg48 {
+		f.words = make([]uint32, 2*u.blockSeeds())
 		f.args.words = &f.words[0]
 	}
 	return f

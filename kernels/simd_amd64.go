@@ -6,7 +6,7 @@ import features "golang.org/x/sys/cpu"
 
 // vectorUnits are the CPU's, the fastest first.
 func vectorUnits() (units []*vectorUnit) {
-	if features.X86.HasAVX512F {
+	if features.X86.HasAVX512F && features.X86.HasAVX512DQ {
 		units = append(units, &avx512)
 	}
 	if features.X86.HasAVX2 {
@@ -17,25 +17,27 @@ func vectorUnits() (units []*vectorUnit) {
 
 var avx2 = vectorUnit{
 	name: "avx2", lanes: 8, chains: 4, mt: 12,
-	pace: paceAVX2, paced: 4 * 16, rotate: 3,
+	pace: paceAVX2, paced: 4 * 16, rotate: 3, step48: 16,
 	mtWords: mtWordsAVX2,
 	filters: [vectorKernels]func(*vectorArgs){
 		kernelMt:         mtRowsAVX2,
 		kernelXorshift32: xorshift32AVX2,
 		kernelLcg32:      lcg32AVX2,
 		kernelLcg31:      lcg31AVX2,
+		kernelLcg48:      lcg48AVX2,
 	},
 }
 
 var avx512 = vectorUnit{
 	name: "avx512", lanes: 16, chains: 8, mt: 24,
-	pace: paceAVX512, paced: 4 * 32, rotate: 1,
+	pace: paceAVX512, paced: 4 * 32, rotate: 1, step48: 4,
 	mtWords: mtWordsAVX512,
 	filters: [vectorKernels]func(*vectorArgs){
 		kernelMt:         mtRowsAVX512,
 		kernelXorshift32: xorshift32AVX512,
 		kernelLcg32:      lcg32AVX512,
 		kernelLcg31:      lcg31AVX512,
+		kernelLcg48:      lcg48AVX512,
 	},
 }
 
@@ -58,6 +60,9 @@ func lcg32AVX2(a *vectorArgs)
 func lcg31AVX2(a *vectorArgs)
 
 //go:noescape
+func lcg48AVX2(a *vectorArgs)
+
+//go:noescape
 func paceAVX512(a *vectorArgs)
 
 //go:noescape
@@ -74,3 +79,6 @@ func lcg32AVX512(a *vectorArgs)
 
 //go:noescape
 func lcg31AVX512(a *vectorArgs)
+
+//go:noescape
+func lcg48AVX512(a *vectorArgs)

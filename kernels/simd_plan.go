@@ -14,6 +14,7 @@ const (
 	kernelXorshift32        // x^=x<<13; x^=x>>17; x^=x<<5
 	kernelLcg32             // affine modulo 2^32 or a smaller power of two
 	kernelLcg31             // affine modulo 2^31-1
+	kernelLcg48             // affine modulo 2^48; the word is bits 16 to 47
 	vectorKernels
 )
 
@@ -24,6 +25,7 @@ type vectorForm struct {
 	kernel    int
 	step      affine
 	seedLeft  uint32 // bits by which an LCG's state is kept further left
+	seedXor   uint64 // a 48-bit LCG's state is the seed with these bits changed
 	shift     uint32
 	modulus   uint64
 	leastSeed uint32
@@ -33,17 +35,19 @@ type vectorForm struct {
 // vectorForms are the generators that have vector kernels, each with its
 // _reverse name.
 var vectorForms = map[string]vectorForm{
-	"compat:lcg32":      {kernel: kernelLcg31, step: affine{1103515245, 12345}},
-	"compat:minstd":     {kernel: kernelLcg31, step: affine{mul: 48271}, leastSeed: 1},
-	"compat:mt19937":    {kernel: kernelMt},
-	"compat:xorshift32": {kernel: kernelXorshift32},
-	"lcg32":             {kernel: kernelLcg32, step: affine{1664525, 1013904223}},
-	"minstd_rand":       {kernel: kernelLcg31, step: affine{mul: 48271}, leastSeed: 1},
-	"msvc_rand":         {kernel: kernelLcg32, step: affine{214013, 2531011}, seedLeft: 1, shift: 17},
-	"mt19937":           {kernel: kernelMt},
-	"php_mt_rand":       {kernel: kernelMt, shift: 1},
-	"php_mt_rand_0_999": {kernel: kernelMt, modulus: 1000, accepted: phpLast1000},
-	"xorshift32":        {kernel: kernelXorshift32},
+	"compat:java_lcg":    {kernel: kernelLcg48, step: javaStep},
+	"java_random_next32": {kernel: kernelLcg48, step: javaStep, seedXor: javaStep.mul},
+	"compat:lcg32":       {kernel: kernelLcg31, step: affine{1103515245, 12345}},
+	"compat:minstd":      {kernel: kernelLcg31, step: affine{mul: 48271}, leastSeed: 1},
+	"compat:mt19937":     {kernel: kernelMt},
+	"compat:xorshift32":  {kernel: kernelXorshift32},
+	"lcg32":              {kernel: kernelLcg32, step: affine{1664525, 1013904223}},
+	"minstd_rand":        {kernel: kernelLcg31, step: affine{mul: 48271}, leastSeed: 1},
+	"msvc_rand":          {kernel: kernelLcg32, step: affine{214013, 2531011}, seedLeft: 1, shift: 17},
+	"mt19937":            {kernel: kernelMt},
+	"php_mt_rand":        {kernel: kernelMt, shift: 1},
+	"php_mt_rand_0_999":  {kernel: kernelMt, modulus: 1000, accepted: phpLast1000},
+	"xorshift32":         {kernel: kernelXorshift32},
 }
 
 // constants sets what the generator's kernel reads.
@@ -68,10 +72,14 @@ func (f *vectorForm) constants(a *vectorArgs) {
 		a.set(constStepMul, uint32(f.step.mul))
 		a.set(constStepAdd, uint32(f.step.add)<<f.seedLeft)
 	case kernelLcg31:
-		for i := 0; i < 16; i += 2 {
-			a.constants[constStepMul][i] = uint32(2 * f.step.mul)
-			a.constants[constStepAdd][i] = uint32(2 * f.step.add)
-		}
+		a.setLong(constStepMul, 2*f.step.mul&(1<<32-1))
+		a.setLong(constStepAdd, 2*f.step.add)
+	case kernelLcg48:
+		a.setLong(constStepMul, f.step.mul)
+		a.setLong(constStepHigh, bits.RotateLeft64(f.step.mul, 32))
+		a.setLong(constStepAdd, f.step.add)
+		a.setLong(constSeedLeft, uint64(f.seedLeft))
+		a.setLong(constSeedXor, f.seedXor)
 	}
 }
 
@@ -361,7 +369,7 @@ const roughPace = 10
 // of seeds, those left out that only move data: the work that no other order of
 // the same instructions saves.
 func (st *stage) instructions(u *vectorUnit, f *vectorForm) float64 {
-	step := [vectorKernels]uint64{kernelMt: 4, kernelXorshift32: 6, kernelLcg32: 2, kernelLcg31: 13}[f.kernel]
+	step := [vectorKernels]uint64{kernelMt: 4, kernelXorshift32: 6, kernelLcg32: 2, kernelLcg31: 13, kernelLcg48: u.step48}[f.kernel]
 	steps, perRow := st.from+st.kept, 1+u.rotate
 	if f.kernel == kernelMt || f.kernel == kernelLcg32 {
 		perRow++ // the shift

@@ -14,8 +14,9 @@ type source struct {
 	// open loads constants once for a call, begin the chains of the next block.
 	open  func(m *machine, args reg.Register)
 	begin func(m *machine, args, offsets reg.Register)
-	// step advances every chain by one output.
-	step func(m *machine, args reg.Register)
+	// step advances every chain by one output; it stands in a loop between the
+	// optional enter and leave.
+	enter, step, leave func(m *machine, args reg.Register)
 	// value, when set, loads the output of a chain to s(c); else it is x(c).
 	value func(m *machine, c int)
 }
@@ -46,10 +47,16 @@ func filter(m *machine, src source) {
 	Label("row")
 	left := GP64()
 	MOVL(Mem{Base: program}, left.As32())
+	if src.enter != nil {
+		src.enter(m, args)
+	}
 	Label("step")
 	src.step(m, args)
 	DECQ(left)
 	JNZ(LabelRef("step"))
+	if src.leave != nil {
+		src.leave(m, args)
+	}
 	m.transform(args, src)
 	MOVL(Mem{Base: program, Disp: 4}, left.As32())
 	ADDQ(Imm(8), program)

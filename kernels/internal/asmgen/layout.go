@@ -15,7 +15,7 @@ const (
 	argGroups
 	argMasks // *byte
 	argBlocks
-	argWords // *uint32
+	argWords // *uint32: rows of mt19937, states of lcg48
 	argFrom
 	argKept
 	argPlain
@@ -40,6 +40,8 @@ const (
 	temperB
 	temperC
 	accepted
+	stepHigh // the multiplier's upper and lower half in every 64 bits
+	seedXor
 )
 
 const constantBytes = 64

@@ -21,6 +21,7 @@ func main() {
 		filter(m, xorshift32())
 		filter(m, lcg32())
 		filter(m, lcg31())
+		filter(m, lcg48())
 	}
 	Generate()
 }

@@ -54,13 +54,7 @@ func lcg31() source {
 		open: func(m *machine, args reg.Register) {
 			m.load(constant(args, stepMul), m.u(2))
 			m.load(constant(args, stepAdd), m.u(3))
-			if m.wide {
-				lanes := GP32()
-				MOVL(U32(0x5555), lanes)
-				KMOVW(lanes, reg.K2)
-				MOVL(U32(0xAAAA), lanes)
-				KMOVW(lanes, reg.K3)
-			}
+			m.laneMasks()
 		},
 		begin: func(m *machine, args, offsets reg.Register) {
 			seeds(m, args, offsets)
@@ -86,6 +80,18 @@ func lcg31() source {
 	}
 }
 
+// laneMasks sets K2 to the even lanes and K3 to the odd ones.
+func (m *machine) laneMasks() {
+	if !m.wide {
+		return
+	}
+	lanes := GP32()
+	MOVL(U32(0x5555), lanes)
+	KMOVW(lanes, reg.K2)
+	MOVL(U32(0xAAAA), lanes)
+	KMOVW(lanes, reg.K3)
+}
+
 // reduce31 takes 2^31-1 off x(c) when it is not below; s(c) is spoilt.
 func (m *machine) reduce31(args reg.Register, c int) {
 	VPSUBD(constant(args, low31), m.x(c), m.s(c))
@@ -105,4 +111,87 @@ func (m *machine) halves(even, odd, high reg.VecPhysical) {
 	VPBLENDD(Imm(0xAA), odd, high, high)
 	VPSLLQ(Imm(32), odd, odd)
 	VPBLENDD(Imm(0xAA), odd, even, even)
+}
+
+// lcg48 is y = stepMul*y + stepAdd modulo 2^48, in 64-bit lanes; its word is
+// bits 16 to 47. The even seeds of a vector are in s and the odd ones in t
+// while the chains step, and in memory while their words are tested.
+func lcg48() source {
+	states := func(args reg.Register, move func(c int, at reg.Register)) func(m *machine) {
+		return func(m *machine) {
+			at := GP64()
+			MOVQ(arg(args, argWords), at)
+			m.eachChain(func(c int) { move(c, at) })
+		}
+	}
+	store := func(m *machine, args reg.Register) {
+		states(args, func(c int, at reg.Register) {
+			m.store(m.s(c), m.at(at, 2*c))
+			m.store(m.t(c), m.at(at, 2*c+1))
+		})(m)
+	}
+	return source{
+		name: "lcg48",
+		open: func(m *machine, _ reg.Register) { m.laneMasks() },
+		begin: func(m *machine, args, offsets reg.Register) {
+			VPBROADCASTQ(arg(args, argFirst), m.u(2))
+			m.eachChain(func(c int) {
+				m.load(m.at(offsets, c), m.t(c))
+				VPSLLQ(Imm(32), m.t(c), m.s(c))
+				VPSRLQ(Imm(32), m.s(c), m.s(c))
+				VPSRLQ(Imm(32), m.t(c), m.t(c))
+			})
+			for _, half := range []func(int) reg.VecPhysical{m.s, m.t} {
+				m.eachChain(func(c int) {
+					y := half(c)
+					VPADDQ(m.u(2), y, y)
+					VPSLLVQ(constant(args, seedLeft), y, y)
+					m.xor(constant(args, seedXor), y, y)
+				})
+			}
+			store(m, args)
+		},
+		enter: func(m *machine, args reg.Register) {
+			states(args, func(c int, at reg.Register) {
+				m.load(m.at(at, 2*c), m.s(c))
+				m.load(m.at(at, 2*c+1), m.t(c))
+			})(m)
+			m.load(constant(args, stepAdd), m.u(3))
+		},
+		step: func(m *machine, args reg.Register) {
+			m.eachChain(func(c int) { m.step48(args, m.s(c), m.x(c)) })
+			m.eachChain(func(c int) { m.step48(args, m.t(c), m.x(c)) })
+		},
+		leave: func(m *machine, args reg.Register) {
+			store(m, args)
+			m.eachChain(func(c int) { VPSRLQ(Imm(16), m.s(c), m.x(c)) })
+			m.eachChain(func(c int) { VPSLLQ(Imm(16), m.t(c), m.t(c)) })
+			m.eachChain(func(c int) {
+				if m.wide {
+					VMOVDQA32(m.t(c), reg.K3, m.x(c))
+					return
+				}
+				VPBLENDD(Imm(0xAA), m.t(c), m.x(c), m.x(c))
+			})
+		},
+	}
+}
+
+// step48 steps the 64-bit lanes of y; t is spoilt. AVX2 has no 64-bit product:
+// the two products of a lower and an upper half are added to the upper half of
+// the product of the lower halves.
+func (m *machine) step48(args reg.Register, y, t reg.VecPhysical) {
+	if m.wide {
+		VPMULLQ(constant(args, stepMul), y, y)
+		VPADDQ(m.u(3), y, y)
+		return
+	}
+	VPMULLD(constant(args, stepHigh), y, t)
+	VPMULUDQ(constant(args, stepMul), y, y)
+	VPADDQ(m.u(3), y, y)
+	VPSLLQ(Imm(32), t, m.u(2))
+	VPADDD(m.u(2), t, t)
+	VPSRLQ(Imm(32), t, t)
+	VPSLLQ(Imm(32), t, t)
+	VPADDQ(t, y, y)
 }
