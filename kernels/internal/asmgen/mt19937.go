@@ -63,15 +63,21 @@ func repeat(name string, left reg.Register, body func()) {
 	Label(name + "_end")
 }
 
-// mtStep is x = factor*(x^x>>30) + index, and the next index.
+// mtStep is x = factor*(x^x>>30) + index, and the next index. The four
+// instructions of one chain stand among those of its neighbours, which gives
+// the machine's four pipes a mixture of them.
 func (m *machine) mtStep(args reg.Register, factor, index reg.VecPhysical) {
 	spare := m.vec[m.mt+2:]
-	for c := range m.mt {
-		x, t := m.vec[c], spare[c%len(spare)]
-		VPSRLD(Imm(30), x, t)
-		m.xor(t, x, x)
-		VPMULLD(factor, x, x)
-		VPADDD(index, x, x)
+	for turn := range m.mt + 4 {
+		chain := func(behind int, emit func(x, t reg.VecPhysical)) {
+			if c := turn - behind; 0 <= c && c < m.mt {
+				emit(m.vec[c], spare[c%len(spare)])
+			}
+		}
+		chain(0, func(x, t reg.VecPhysical) { VPSRLD(Imm(30), x, t) })
+		chain(1, func(x, t reg.VecPhysical) { m.xor(t, x, x) })
+		chain(2, func(x, _ reg.VecPhysical) { VPMULLD(factor, x, x) })
+		chain(4, func(x, _ reg.VecPhysical) { VPADDD(index, x, x) })
 	}
 	VPADDD(constant(args, one), index, index)
 }
