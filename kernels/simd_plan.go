@@ -83,8 +83,8 @@ func (f *vectorForm) constants(a *vectorArgs) {
 	}
 }
 
-// A transform makes the outputs that are observed as one value a few spans of
-// neighbouring numbers: multiply and rotate right, as a matcher does.
+// A transform makes the outputs that are observed as one value neighbouring
+// numbers: it multiplies and rotates right, as a matcher does.
 type transform struct {
 	modulus    uint64 // 0 when whole outputs are observed
 	multiplier uint32
@@ -107,24 +107,21 @@ func (t *transform) of(output uint32) uint32 {
 	return bits.RotateLeft32(output*t.multiplier, -t.rotate)
 }
 
-// spans are where the outputs equal to value modulo the modulus go: up from
-// the transform of value, one by one, around within the numbers that begin with
-// the value's low bits.
-func (t *transform) spans(value uint64) []span {
+// span is where the outputs equal to value modulo the modulus go. Those are
+// value, value+modulus and so on, and their transforms follow each other: with d
+// the modulus without its factors of 2, the transform of n before it is rotated
+// is (n + w*2^32)/d for the one w below d that makes it whole, which is the same
+// w for all of them, so that they keep their order. ok is false when no output
+// is equal to value.
+func (t *transform) span(value uint64) (s span, ok bool) {
 	if value > math.MaxUint32 {
-		return nil
+		return span{}, false
 	}
 	first := t.of(uint32(value))
 	if t.modulus == 0 {
-		return []span{{first, first}}
+		return span{first, first}, true
 	}
-	more := uint32((math.MaxUint32 - value) / t.modulus)
-	low := uint32(1)<<(32-t.rotate) - 1
-	if more <= low-first&low {
-		return []span{{first, first + more}}
-	}
-	start := first &^ low
-	return []span{{first, first | low}, {start, start + more - (low - first&low) - 1}}
+	return span{first, first + uint32((math.MaxUint32-value)/t.modulus)}, true
 }
 
 // maxSpans is the most spans of one draw that a filter tests.
@@ -139,15 +136,12 @@ func (s *Search) vectorSpans(f *vectorForm) (t transform, spans [][]span, ok boo
 	t = newTransform(cmp.Or(f.modulus, o.modulus))
 	for _, p := range s.points {
 		var of []span
-		switch {
-		case f.modulus == 0:
-			of = t.spans(p.value)
-		case p.value >= f.modulus:
-		case o.modulus == 0:
-			of = t.spans(p.value)
-		default:
-			for residue := p.value; residue < f.modulus && len(of) <= maxSpans; residue += o.modulus {
-				of = append(of, t.spans(residue)...)
+		for value := p.value; len(of) <= maxSpans; value += o.modulus {
+			if sp, ok := t.span(value); ok && (f.modulus == 0 || value < f.modulus) {
+				of = append(of, sp)
+			}
+			if f.modulus == 0 || o.modulus == 0 || value >= f.modulus {
+				break
 			}
 		}
 		if len(of) > maxSpans {

@@ -127,34 +127,30 @@ func randomRange(rng *rand.Rand, space Range) Range {
 	return Range{first, first + size - 1}
 }
 
-// TestSpans holds the spans of every value against the outputs that are
-// observed as it.
-func TestSpans(t *testing.T) {
+// TestSpan holds the span of every value against the outputs that are observed
+// as it.
+func TestSpan(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 0))
 	for _, modulus := range []uint64{0, 2, 3, 5, 7, 8, 10, 1000, 1024, 4096, 65521, 1 << 20, 1<<32 - 5, 1<<32 - 1} {
 		tr := newTransform(modulus)
 		o := observation{modulus}
 		for range 2000 {
-			value := uint64(rng.Uint32())
+			value, size := uint64(rng.Uint32()), uint64(1)
 			if modulus > 0 {
 				value %= modulus
+				size = o.upTo(value, 1<<32-1)
 			}
-			spans := tr.spans(value)
-			outputs := []uint32{0, 1, 1<<32 - 1, rng.Uint32(), uint32(value), uint32(value + modulus), uint32(value - modulus), uint32(value + modulus*rng.Uint64N(1<<32/max(modulus, 1)))}
-			for _, output := range outputs {
-				s := tr.of(output)
-				hits := 0
-				for _, sp := range spans {
-					if sp.first <= s && s <= sp.last {
-						hits++
-					}
-				}
-				want := 0
-				if o.of(uint64(output)) == value {
-					want = 1
-				}
-				if hits != want {
-					t.Fatalf("modulus %d: output %d, transformed %d, is in %d spans %v of value %d, want %d", modulus, output, s, hits, spans, value, want)
+			sp, ok := tr.span(value)
+			if got := uint64(sp.last-sp.first) + 1; !ok || sp.last < sp.first || got != size {
+				t.Fatalf("modulus %d: span(%d) = %v, %t with %d outputs, want %d", modulus, value, sp, ok, got, size)
+			}
+			for _, output := range []uint32{
+				0, 1, 1<<32 - 1, rng.Uint32(), uint32(value), uint32(value + modulus), uint32(value - modulus),
+				uint32(value + modulus*rng.Uint64N(size)), uint32(value + modulus*(size-1)),
+			} {
+				in := sp.first <= tr.of(output) && tr.of(output) <= sp.last
+				if matches := o.of(uint64(output)) == value; in != matches {
+					t.Fatalf("modulus %d: span(%d) = %v has output %d, transformed %d: %t, want %t", modulus, value, sp, output, tr.of(output), in, matches)
 				}
 			}
 		}

@@ -1,8 +1,8 @@
 package main
 
 import (
-	. "github.com/mmcloughlin/avo/build"   //nolint:staticcheck // the assembly reads as assembly
-	. "github.com/mmcloughlin/avo/operand" //nolint:staticcheck // the assembly reads as assembly
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
 

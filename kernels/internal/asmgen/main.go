@@ -9,7 +9,7 @@
 package main
 
 import (
-	. "github.com/mmcloughlin/avo/build" //nolint:staticcheck // the assembly reads as assembly
+	. "github.com/mmcloughlin/avo/build"
 )
 
 func main() {
