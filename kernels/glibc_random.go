@@ -31,7 +31,7 @@ var glibcRandomType0 = definition{
 	},
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&linear{step: affine{1103515245, 12345}, bits: 31, shift: 0, start: oneForZero}).open,
+	open:       (&linear{step: affine{1103515245, 12345}, bits: 31, shift: 0, start: seeding{forZero: 1}}).open,
 }
 
 var glibcRandomType1 = definition{

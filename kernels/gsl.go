@@ -15,7 +15,7 @@ var gslRandu = definition{
 	},
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&linear{step: affine{65539, 0}, bits: 31, shift: 0, start: oneForZero}).open,
+	open:       (&linear{step: affine{65539, 0}, bits: 31, shift: 0, start: seeding{forZero: 1}}).open,
 }
 
 var gslRand = definition{
@@ -45,7 +45,7 @@ var gslTransputer = definition{
 	},
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&linear{step: affine{1664525, 0}, bits: 32, shift: 0, start: oneForZero}).open,
+	open:       (&linear{step: affine{1664525, 0}, bits: 32, shift: 0, start: seeding{forZero: 1}}).open,
 }
 
 var gslVax = definition{
@@ -75,7 +75,7 @@ var gslBorosh13 = definition{
 	},
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&linear{step: affine{1812433253, 0}, bits: 32, shift: 0, start: oneForZero}).open,
+	open:       (&linear{step: affine{1812433253, 0}, bits: 32, shift: 0, start: seeding{forZero: 1}}).open,
 }
 
 var gslWaterman14 = definition{
@@ -90,7 +90,7 @@ var gslWaterman14 = definition{
 	},
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&linear{step: affine{1566083941, 0}, bits: 32, shift: 0, start: oneForZero}).open,
+	open:       (&linear{step: affine{1566083941, 0}, bits: 32, shift: 0, start: seeding{forZero: 1}}).open,
 }
 
 var gslMinstd = definition{

@@ -103,7 +103,7 @@ var javaStep = affine{0x5DEECE66D, 0xB}
 
 const mask48 = 1<<48 - 1
 
-func javaStart(seed uint64) uint64 { return seed ^ javaStep.mul }
+var javaStart = seeding{xor: javaStep.mul}
 
 func javaLong(o *outputs) uint64 {
 	high := o.next() << 32
@@ -125,7 +125,7 @@ type javaInts struct {
 
 func newJavaInts(n uint32) *javaInts { return &javaInts{n: n, end: 1<<31 - 1<<31%n} }
 
-func (g *javaInts) seed(seed uint64) { g.s = javaStart(seed) }
+func (g *javaInts) seed(seed uint64) { g.s = javaStart.of(seed) }
 
 func (g *javaInts) skip(n uint64) {
 	for range n {

@@ -4,9 +4,9 @@ package kernels
 // some bits of x. It jumps.
 type linear struct {
 	step  affine
-	bits  int                      // of the state
-	shift int                      // output bits from here up
-	start func(seed uint64) uint64 // nil: the seed is the state
+	bits  int // of the state
+	shift int // output bits from here up
+	start seeding
 }
 
 func (l *linear) open() stream {
@@ -21,10 +21,7 @@ type linearStream struct {
 }
 
 func (g *linearStream) seed(seed uint64) {
-	g.x = seed
-	if g.start != nil {
-		g.x = g.start(seed)
-	}
+	g.x = g.start.of(seed)
 }
 
 func (g *linearStream) skip(n uint64) { g.x = g.leap.by(g.step, n).of(g.x) }
@@ -38,7 +35,21 @@ func (g *linearStream) fill(dst []uint64) {
 	g.x = x
 }
 
-// oneForZero is the start of generators that cannot leave the state 0.
+// A seeding makes a state of a seed; the zero value leaves the seed as it is.
+type seeding struct {
+	forZero uint64 // taken for the seed 0
+	left    int    // bits by which the seed is shifted
+	xor     uint64 // bits that are changed then
+}
+
+func (s *seeding) of(seed uint64) uint64 {
+	if seed == 0 {
+		seed = s.forZero
+	}
+	return seed<<s.left ^ s.xor
+}
+
+// oneForZero keeps a generator from the state 0, which it cannot leave.
 func oneForZero(seed uint64) uint64 { return max(seed, 1) }
 
 // A lehmer generator steps x -> mul*x modulo a prime below 2^32. A seed is taken

@@ -187,9 +187,15 @@ var phpPcgOneseq128xslrr64 = definition{
 
 func openPHPLegacy() stream { return stepped{&twister{kind: phpLegacyTwister}} }
 
-func openPHPLegacy31() stream { return mapped{openPHPLegacy(), half} }
+func openPHPLegacy31() stream { return halved{openPHPLegacy()} }
 
-func half(output uint64) uint64 { return output >> 1 }
+// halved is a stream without the low bit of its outputs.
+type halved struct{ stream }
+
+func (g halved) fill(dst []uint64) {
+	g.stream.fill(dst)
+	halve(dst)
+}
 
 // phpScaled is the legacy way into a range, in doubles, with their rounding.
 func phpScaled(low, high uint64) func(uint64) uint64 {

@@ -126,14 +126,10 @@ var gslRand48 = definition{
 
 var rand48Step = affine{0x5DEECE66D, 0xB}
 
-func rand48Start(seed uint64) uint64 { return seed<<16 | 0x330E }
-
-func gslRand48Start(seed uint64) uint64 {
-	if seed == 0 {
-		return 0x1234ABCD330E
-	}
-	return rand48Start(seed)
-}
+var (
+	rand48Start    = seeding{left: 16, xor: 0x330E}
+	gslRand48Start = seeding{forZero: 0x1234ABCD, left: 16, xor: 0x330E}
+)
 
 // openPerlRand1000 scales the whole state to 0 to 999 in doubles, as Perl does,
 // with their rounding.

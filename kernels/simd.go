@@ -3,6 +3,7 @@ package kernels
 import (
 	"math/bits"
 	"os"
+	"slices"
 	"sync/atomic"
 	"unsafe"
 )
@@ -88,6 +89,8 @@ const (
 	constAccepted
 	constStepHigh
 	constSeedXor
+	constOddHere // the bits of the two words of a twist that choose the matrix
+	constOddAfter
 	vectorConstants
 )
 
@@ -107,13 +110,14 @@ func (a *vectorArgs) setLong(n int, value uint64) {
 // A vectorSieve is a sieve that looks at vectors of seeds first.
 type vectorSieve struct {
 	reference *sieve
+	zero      bool // the kernel does not know what the seed 0 stands for
 	filters   []*vectorFilter
 	pending   []uint32 // candidates, as offsets from the window's first seed
 	next      []uint32
 }
 
 func newVectorSieve(reference *sieve, u *vectorUnit, p *vectorPlan) *vectorSieve {
-	v := &vectorSieve{reference: reference}
+	v := &vectorSieve{reference: reference, zero: p.form.start.forZero != 0 && p.form.kernel != kernelLcg31}
 	for _, s := range p.stages {
 		v.filters = append(v.filters, newVectorFilter(u, p, s))
 	}
@@ -133,6 +137,9 @@ func (v *vectorSieve) run(abort *atomic.Bool, r Range, found []Survivor) ([]Surv
 			}
 			v.next = f.pick(first, v.pending, v.next[:0])
 			v.pending, v.next = v.next, v.pending
+		}
+		if v.zero && first == 0 && (len(v.pending) == 0 || v.pending[0] != 0) {
+			v.pending = slices.Insert(v.pending, 0, 0)
 		}
 		for _, offset := range v.pending {
 			if best, ok := v.reference.test(first+uint64(offset), nil); ok {

@@ -5,7 +5,6 @@ import (
 	"math"
 	"math/bits"
 	"slices"
-	"strings"
 )
 
 // Vector kernels: how a generator makes its next outputs from its state.
@@ -18,43 +17,80 @@ const (
 	vectorKernels
 )
 
-// A vectorForm is a generator in terms of a kernel. The output is the 32-bit
-// word of the kernel shifted right, and then taken modulo modulus if that is
-// not 0.
+// A vectorForm is a generator in terms of a kernel. The word that the kernel
+// makes is shifted right; with a modulus the output is low plus the word modulo
+// the modulus.
 type vectorForm struct {
-	kernel    int
-	step      affine
-	seedLeft  uint32 // bits by which an LCG's state is kept further left
-	seedXor   uint64 // a 48-bit LCG's state is the seed with these bits changed
-	shift     uint32
-	modulus   uint64
-	leastSeed uint32
-	accepted  uint32 // larger words are drawn again; 0: none are
+	kernel   int
+	step     affine
+	start    seeding // of LCGs
+	left     int     // bits by which the state of a 32-bit LCG is kept further left
+	shift    int
+	quirk    bool // mt19937 with the low bit of the other word, as PHP 5 had it
+	modulus  uint64
+	low      uint64
+	accepted uint64 // larger words are drawn again
 }
 
-// vectorForms are the generators that have vector kernels, each with its
-// _reverse name.
-var vectorForms = map[string]vectorForm{
-	"compat:java_lcg":    {kernel: kernelLcg48, step: javaStep},
-	"java_random_next32": {kernel: kernelLcg48, step: javaStep, seedXor: javaStep.mul},
-	"compat:lcg32":       {kernel: kernelLcg31, step: affine{1103515245, 12345}},
-	"compat:minstd":      {kernel: kernelLcg31, step: affine{mul: 48271}, leastSeed: 1},
-	"compat:mt19937":     {kernel: kernelMt},
-	"compat:xorshift32":  {kernel: kernelXorshift32},
-	"lcg32":              {kernel: kernelLcg32, step: affine{1664525, 1013904223}},
-	"minstd_rand":        {kernel: kernelLcg31, step: affine{mul: 48271}, leastSeed: 1},
-	"msvc_rand":          {kernel: kernelLcg32, step: affine{214013, 2531011}, seedLeft: 1, shift: 17},
-	"mt19937":            {kernel: kernelMt},
-	"php_mt_rand":        {kernel: kernelMt, shift: 1},
-	"php_mt_rand_0_999":  {kernel: kernelMt, modulus: 1000, accepted: phpLast1000},
-	"xorshift32":         {kernel: kernelXorshift32},
+// maxWord is the largest word of a kernel.
+const maxWord = 1<<32 - 1
+
+// vectorFormOf is the form of the generators that vectors can run.
+func vectorFormOf(s stream) (f vectorForm, ok bool) {
+	f.accepted = maxWord
+	switch g := s.(type) {
+	case *mtStream:
+		f.kernel = kernelMt
+	case *phpMtStream:
+		f.kernel, f.shift = kernelMt, 1
+	case *phpMtRangeStream:
+		f.kernel, f.low, f.accepted = kernelMt, g.low, g.last
+		if g.n <= maxWord {
+			f.modulus = g.n
+		}
+		return f, g.n > 1
+	case stepped:
+		e, isTwister := g.engine.(*twister)
+		f.kernel, f.quirk = kernelMt, true
+		return f, isTwister && e.kind.quirk
+	case halved:
+		f, ok = vectorFormOf(g.stream)
+		f.shift++
+		return f, ok
+	case *xorshift32Stream:
+		f.kernel = kernelXorshift32
+	case *minstdStream:
+		f.kernel, f.step, f.start.forZero = kernelLcg31, affine{mul: minstdStep.mul}, 1
+	case *lehmerStream:
+		f.kernel, f.step, f.start.forZero = kernelLcg31, affine{mul: g.mul}, 1
+		return f, g.prime == mersenne31
+	case *compatLcg32Stream:
+		f.kernel, f.step = kernelLcg31, affine(compatLcg32Step)
+	case *linearStream:
+		return f.linear(&g.linear)
+	default:
+		return f, false
+	}
+	return f, true
+}
+
+// linear completes the form of a generator modulo a power of two.
+func (f *vectorForm) linear(l *linear) (vectorForm, bool) {
+	f.step, f.start = l.step, l.start
+	switch {
+	case l.bits <= 32 && l.start.left == 0 && l.start.xor == 0:
+		f.kernel, f.left, f.shift = kernelLcg32, 32-l.bits, 32-l.bits+l.shift
+		return *f, true
+	case l.bits == 48 && l.shift >= 16:
+		f.kernel, f.shift = kernelLcg48, l.shift-16
+		return *f, true
+	}
+	return *f, false
 }
 
 // constants sets what the generator's kernel reads.
 func (f *vectorForm) constants(a *vectorArgs) {
-	a.set(constShiftRight, f.shift)
-	a.set(constSeedLeft, f.seedLeft)
-	a.set(constLeastSeed, f.leastSeed)
+	a.set(constShiftRight, uint32(f.shift))
 	a.set(constOne, 1)
 	a.set(constBit31, 1<<31)
 	a.set(constLow31, mersenne31)
@@ -64,92 +100,139 @@ func (f *vectorForm) constants(a *vectorArgs) {
 		a.set(constMatrix, mtMatrix)
 		a.set(constTemperB, 0x9d2c5680)
 		a.set(constTemperC, 0xefc60000)
-		a.set(constAccepted, f.accepted)
-		if f.accepted == 0 {
-			a.set(constAccepted, 1<<32-1)
+		a.set(constAccepted, uint32(f.accepted))
+		a.set(constOddHere, 0)
+		a.set(constOddAfter, 1)
+		if f.quirk {
+			a.set(constOddHere, 1)
+			a.set(constOddAfter, 0)
 		}
 	case kernelLcg32:
 		a.set(constStepMul, uint32(f.step.mul))
-		a.set(constStepAdd, uint32(f.step.add)<<f.seedLeft)
+		a.set(constStepAdd, uint32(f.step.add)<<f.left)
+		a.set(constSeedLeft, uint32(f.left))
 	case kernelLcg31:
-		a.setLong(constStepMul, 2*f.step.mul&(1<<32-1))
+		a.setLong(constStepMul, 2*f.step.mul)
 		a.setLong(constStepAdd, 2*f.step.add)
+		a.set(constLeastSeed, uint32(f.start.forZero))
 	case kernelLcg48:
 		a.setLong(constStepMul, f.step.mul)
 		a.setLong(constStepHigh, bits.RotateLeft64(f.step.mul, 32))
 		a.setLong(constStepAdd, f.step.add)
-		a.setLong(constSeedLeft, uint64(f.seedLeft))
-		a.setLong(constSeedXor, f.seedXor)
+		a.setLong(constSeedLeft, uint64(f.start.left))
+		a.setLong(constSeedXor, f.start.xor)
 	}
 }
 
-// A transform makes the outputs that are observed as one value neighbouring
-// numbers: it multiplies and rotates right, as a matcher does.
+// A transform makes the words that one draw matches neighbouring numbers: it
+// multiplies and rotates right, as a matcher does.
 type transform struct {
-	modulus    uint64 // 0 when whole outputs are observed
+	modulus    uint64 // 0 when words are compared whole
 	multiplier uint32
 	rotate     int
 }
 
-// A span is the transformed outputs from first to last.
+// A span is the transformed words from first to last.
 type span struct{ first, last uint32 }
+
+// everySpan is every word, which is more than a filter can compare with.
+var everySpan = span{0, maxWord}
 
 func newTransform(modulus uint64) transform {
 	if modulus == 0 {
 		return transform{multiplier: 1}
 	}
-	m := observation{modulus}.matcher(0)
+	m := reduction{modulus}.matcher(point{})
 	return transform{modulus, uint32(m.inverse), m.shift}
 }
 
-// of is the transformed output.
-func (t *transform) of(output uint32) uint32 {
-	return bits.RotateLeft32(output*t.multiplier, -t.rotate)
+// of is the transformed word.
+func (t *transform) of(word uint32) uint32 {
+	return bits.RotateLeft32(word*t.multiplier, -t.rotate)
 }
 
-// span is where the outputs equal to value modulo the modulus go. Those are
+// span is where the words equal to value modulo the modulus go. Those are
 // value, value+modulus and so on, and their transforms follow each other: with d
 // the modulus without its factors of 2, the transform of n before it is rotated
 // is (n + w*2^32)/d for the one w below d that makes it whole, which is the same
-// w for all of them, so that they keep their order. ok is false when no output
-// is equal to value.
-func (t *transform) span(value uint64) (s span, ok bool) {
-	if value > math.MaxUint32 {
-		return span{}, false
-	}
-	first := t.of(uint32(value))
+// w for all of them, so that they keep their order.
+func (t *transform) span(value uint32) span {
+	first := t.of(value)
 	if t.modulus == 0 {
-		return span{first, first}, true
+		return span{first, first}
 	}
-	return span{first, first + uint32((math.MaxUint32-value)/t.modulus)}, true
+	return span{first, first + uint32((maxWord-uint64(value))/t.modulus)}
 }
 
-// maxSpans is the most spans of one draw that a filter tests.
-const maxSpans = 16
+// A target is a known draw as a filter tests it.
+type target struct {
+	point int
+	spans []span // any of which matches
+}
 
-// vectorSpans lays out every known draw, and says whether vectors can test them.
-func (s *Search) vectorSpans(f *vectorForm) (t transform, spans [][]span, ok bool) {
+// maxSpans is the most spans of a target.
+const maxSpans = 64
+
+// targets are the known draws that vectors can test. The others, which many
+// words match, are left to the reference.
+func (s *Search) targets(f *vectorForm) (t transform, list []target) {
 	o := s.observe
 	if o.modulus > s.def.outputs().Last {
-		o.modulus = 0 // outputs are observed whole
+		o.modulus = 0 // outputs are compared whole
 	}
 	t = newTransform(cmp.Or(f.modulus, o.modulus))
-	for _, p := range s.points {
-		var of []span
-		for value := p.value; len(of) <= maxSpans; value += o.modulus {
-			if sp, ok := t.span(value); ok && (f.modulus == 0 || value < f.modulus) {
-				of = append(of, sp)
+	for i, p := range s.points {
+		spans := intervalSpans(p)
+		if t.modulus != 0 {
+			spans = f.residueSpans(o, p, &t)
+		}
+		if len(spans) <= maxSpans && !slices.Contains(spans, everySpan) {
+			list = append(list, target{i, spans})
+		}
+	}
+	return t, list
+}
+
+// intervalSpans are the words in a point's interval, which may go around the end
+// of all numbers.
+func intervalSpans(p point) (list []span) {
+	end := p.value + p.width
+	if end < p.value {
+		list = append(list, span{0, uint32(min(end, maxWord))})
+		end = 1<<64 - 1
+	}
+	if p.value <= maxWord {
+		list = append(list, span{uint32(p.value), uint32(min(end, maxWord))})
+	}
+	return list
+}
+
+// residueSpans are the residues, modulo the transform's modulus, of the words
+// that match a point, or everySpan for too many.
+func (f *vectorForm) residueSpans(o reduction, p point, t *transform) (list []span) {
+	if p.width >= maxSpans {
+		return []span{everySpan}
+	}
+	for i := range p.width + 1 {
+		value := p.value + i
+		if f.modulus == 0 {
+			if value <= maxWord {
+				list = append(list, t.span(uint32(value)))
 			}
-			if f.modulus == 0 || o.modulus == 0 || value >= f.modulus {
+			continue
+		}
+		if o.modulus != 0 && value < f.low { // the first output from low on that is seen so
+			value += (f.low - value + o.modulus - 1) / o.modulus * o.modulus
+		}
+		for f.low <= value && value-f.low < f.modulus && len(list) <= maxSpans {
+			list = append(list, t.span(uint32(value-f.low)))
+			if o.modulus == 0 {
 				break
 			}
+			value += o.modulus
 		}
-		if len(of) > maxSpans {
-			return transform{}, nil, false
-		}
-		spans = append(spans, of)
 	}
-	return t, spans, true
+	return list
 }
 
 // A vectorPlan is how vectors find the candidates of a search: the stages look
@@ -203,15 +286,12 @@ type stageTest struct {
 // planVectors is the cheapest plan of one or two stages; ok is false when
 // vectors cannot find the candidates.
 func (s *Search) planVectors(u *vectorUnit) (plan *vectorPlan, ok bool) {
-	form, ok := vectorForms[strings.TrimSuffix(s.def.Name, "_reverse")]
+	form, ok := vectorFormOf(s.def.open())
 	if !ok || s.need == 0 {
 		return nil, false
 	}
-	t, spans, ok := s.vectorSpans(&form)
-	if !ok {
-		return nil, false
-	}
-	stages := s.stages(u, &form, &t, spans)
+	t, targets := s.targets(&form)
+	stages := s.stages(u, &form, &t, targets)
 	best := &vectorPlan{form: form, transform: t, cost: math.Inf(1)}
 	for i, a := range stages {
 		if cost := a.cost + a.passes*s.testCost(); cost < best.cost {
@@ -230,29 +310,28 @@ func (s *Search) planVectors(u *vectorUnit) (plan *vectorPlan, ok bool) {
 // look at.
 const maxFirst = 8
 
-// stages are those that are possible, by how many draws they look at.
-func (s *Search) stages(u *vectorUnit, f *vectorForm, t *transform, spans [][]span) (list []*stage) {
+// stages are those that are possible, by how many targets they look at.
+func (s *Search) stages(u *vectorUnit, f *vectorForm, t *transform, targets []target) (list []*stage) {
 	misses := len(s.points) - s.need
-	for first := misses + 1; first <= len(s.points); first++ {
-		if first > misses+maxFirst && first < len(s.points) {
+	for first := misses + 1; first <= len(targets); first++ {
+		if first > misses+maxFirst && first < len(targets) {
 			continue
 		}
-		if st, ok := s.newStage(f, spans[:first], first-misses); ok {
+		if st, ok := s.newStage(f, targets[:first], first-misses); ok {
 			st.refuse(f, t)
 			st.untemper(f, t)
-			s.rate(u, f, st, first)
+			s.rate(u, f, st, targets[:first])
 			list = append(list, st)
 		}
 	}
 	return list
 }
 
-// newStage lays out the stage that looks at the first draws, of which spans are
-// given, for so many hits.
-func (s *Search) newStage(f *vectorForm, spans [][]span, hits int) (*stage, bool) {
+// newStage lays out the stage that looks at the first targets for so many hits.
+func (s *Search) newStage(f *vectorForm, targets []target, hits int) (*stage, bool) {
 	pairs := mulSat(s.skip.Count(), s.offset.Count())
-	last := s.plan.base + s.position(s.skip.Max, s.offset.Max, len(spans)-1)
-	if mulSat(pairs, uint64(len(spans))) > maxStageTests || last >= maxStageSteps ||
+	last := s.plan.base + s.position(s.skip.Max, s.offset.Max, targets[len(targets)-1].point)
+	if mulSat(pairs, uint64(len(targets))) > maxStageTests || last >= maxStageSteps ||
 		f.kernel == kernelMt && last >= mtRowsMost || hits > 1 && pairs > maxStageGroups {
 		return nil, false
 	}
@@ -260,9 +339,9 @@ func (s *Search) newStage(f *vectorForm, spans [][]span, hits int) (*stage, bool
 	group := 0
 	for skip := s.skip.Min; skip <= s.skip.Max; skip++ {
 		for offset := s.offset.Min; offset <= s.offset.Max; offset++ {
-			for i, of := range spans {
-				output := s.plan.base + s.position(skip, offset, i)
-				for _, sp := range of {
+			for _, target := range targets {
+				output := s.plan.base + s.position(skip, offset, target.point)
+				for _, sp := range target.spans {
 					if test := (stageTest{sp, group}); hits > 1 || !slices.Contains(at[output], test) {
 						at[output] = append(at[output], test)
 					}
@@ -288,7 +367,7 @@ func (st *stage) layOut(at map[uint64][]stageTest, f *vectorForm) {
 	if len(outputs) == 0 {
 		return
 	}
-	if f.accepted == 0 && f.kernel == kernelMt {
+	if f.accepted == maxWord && f.kernel == kernelMt {
 		st.from = outputs[0]
 	}
 	next := st.from
@@ -303,7 +382,7 @@ func (st *stage) layOut(at map[uint64][]stageTest, f *vectorForm) {
 // outputs are not where the stage looks for them. The row behind the outputs
 // says which.
 func (st *stage) refuse(f *vectorForm, t *transform) {
-	if f.accepted == 0 || len(st.rows) == 0 {
+	if f.accepted == maxWord || len(st.rows) == 0 {
 		return
 	}
 	refused := t.of(1)
@@ -319,6 +398,13 @@ func (st *stage) refuse(f *vectorForm, t *transform) {
 func (st *stage) untemper(f *vectorForm, t *transform) {
 	if f.kernel != kernelMt || f.shift != 0 || t.modulus != 0 {
 		return
+	}
+	for _, row := range st.rows {
+		for _, test := range row.tests {
+			if test.span.first != test.span.last {
+				return
+			}
+		}
 	}
 	st.plain = true
 	for _, row := range st.rows {
@@ -345,10 +431,11 @@ func mtUntemper(y uint32) uint32 {
 }
 
 // rate estimates what the stage costs and how many wrong seeds pass.
-func (s *Search) rate(u *vectorUnit, f *vectorForm, st *stage, first int) {
+func (s *Search) rate(u *vectorUnit, f *vectorForm, st *stage, targets []target) {
+	first := len(targets)
 	var chance float64
-	for _, p := range s.points[:first] {
-		chance += s.observe.chance(p.value, s.def.outputs()) / float64(first)
+	for _, t := range targets {
+		chance += s.observe.chance(s.points[t.point], s.def.outputs()) / float64(first)
 	}
 	pairs := float64(mulSat(s.skip.Count(), s.offset.Count()))
 	st.passes = min(1, pairs*math.Exp(logBinomialTail(first, st.hits, chance)))
@@ -365,7 +452,7 @@ const roughPace = 10
 func (st *stage) instructions(u *vectorUnit, f *vectorForm) float64 {
 	step := [vectorKernels]uint64{kernelMt: 4, kernelXorshift32: 6, kernelLcg32: 2, kernelLcg31: 13, kernelLcg48: u.step48}[f.kernel]
 	steps, perRow := st.from+st.kept, 1+u.rotate
-	if f.kernel == kernelMt || f.kernel == kernelLcg32 {
+	if f.kernel != kernelXorshift32 && f.kernel != kernelLcg31 {
 		perRow++ // the shift
 	}
 	n := 2 * st.groups
@@ -374,9 +461,9 @@ func (st *stage) instructions(u *vectorUnit, f *vectorForm) float64 {
 	}
 	if f.kernel == kernelMt {
 		steps += mtShift - 1
-		n += int(st.kept) * 10
+		n += int(st.kept) * 13
 		if !st.plain {
-			n += int(st.kept) * 10
+			n += int(st.kept) * 13
 		}
 	}
 	return float64(step*steps) + float64(n)

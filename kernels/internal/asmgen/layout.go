@@ -42,6 +42,8 @@ const (
 	accepted
 	stepHigh // the multiplier's upper and lower half in every 64 bits
 	seedXor
+	oddHere // the bits of the two words of a twist that choose the matrix
+	oddAfter
 )
 
 const constantBytes = 64

@@ -85,7 +85,7 @@ func (m *machine) mtStep(args reg.Register, factor, index reg.VecPhysical) {
 // mtOutputs twists and tempers the rows in place, one column of vectors after
 // the other.
 func (m *machine) mtOutputs(args reg.Register, stride int) {
-	y, after, odd, worst := m.vec[0], m.vec[1], m.vec[2], m.vec[3]
+	y, after, odd, worst, here := m.vec[0], m.vec[1], m.vec[2], m.vec[3], m.vec[9]
 	held := map[int]reg.VecPhysical{}
 	for i, n := range []int{bit31, low31, matrix, temperB, temperC} {
 		held[n] = m.vec[4+i]
@@ -106,13 +106,17 @@ func (m *machine) mtOutputs(args reg.Register, stride int) {
 	m.xor(worst, worst, worst)
 	Label("output")
 	m.load(Mem{Base: near, Disp: stride}, after)
-	m.and(Mem{Base: near}, held[bit31], y)
-	m.and(held[low31], after, odd)
-	m.or(odd, y, y)
-	VPSRLD(Imm(1), y, y)
-	VPSLLD(Imm(31), after, odd)
+	m.load(Mem{Base: near}, y)
+	m.and(constant(args, oddAfter), after, odd)
+	m.and(constant(args, oddHere), y, here)
+	m.or(here, odd, odd)
+	VPSLLD(Imm(31), odd, odd)
 	VPSRAD(Imm(31), odd, odd)
 	m.and(held[matrix], odd, odd)
+	m.and(held[bit31], y, y)
+	m.and(held[low31], after, after)
+	m.or(after, y, y)
+	VPSRLD(Imm(1), y, y)
 	m.xor(odd, y, y)
 	m.xor(Mem{Base: far}, y, y)
 	CMPQ(arg(args, argPlain), Imm(0))

@@ -131,8 +131,9 @@ func lcg48() source {
 		})(m)
 	}
 	return source{
-		name: "lcg48",
-		open: func(m *machine, _ reg.Register) { m.laneMasks() },
+		name:  "lcg48",
+		shift: true,
+		open:  func(m *machine, _ reg.Register) { m.laneMasks() },
 		begin: func(m *machine, args, offsets reg.Register) {
 			VPBROADCASTQ(arg(args, argFirst), m.u(2))
 			m.eachChain(func(c int) {
