@@ -96,9 +96,17 @@ func randomVectorSearch(rng *rand.Rand, def *definition) (*Search, error) {
 		spec.Offset.Max = spec.Offset.Min + rng.Uint32N(40)
 	}
 	if rng.IntN(3) == 0 { // planted in the middle of what randomRange gives
-		spec.Observe = []string{"raw", "mod:1000", "mod:2^20", "mod:4294967295", "mod:7"}[rng.IntN(5)]
+		forms := []string{"raw", "mod:1000", "mod:2^20", "mod:4294967295", "mod:7", "scale:1000", "top:5", "range:100:500"}
+		if slices.Contains([]*definition{&phpMtRand, &phpRand, &phpMtRandLegacy}, def) {
+			forms = []string{"php.mt_rand:3:64", "php.mt_rand:0:1999999999"}
+		}
+		spec.Observe = forms[rng.IntN(len(forms))]
 		spec.MinMatches = 1 + rng.Uint32N(5)
-		return plant(def, plantedSeed(def.Space()), spec, 5)
+		s, err := plant(def, plantedSeed(def.Space()), spec, 5)
+		if err == nil && rng.IntN(2) == 0 {
+			widen(rng, s)
+		}
+		return s, err
 	}
 	spec.Draws = make([]Draw, 1+rng.IntN(6))
 	for i := range spec.Draws {
@@ -107,6 +115,16 @@ func randomVectorSearch(rng *rand.Rand, def *definition) (*Search, error) {
 	spec.Draws[rng.IntN(len(spec.Draws))].Known = true
 	spec.MinMatches = uint32(spec.Known()) - rng.Uint32N(uint32(min(3, spec.Known())))
 	return spec.Compile(def.Name)
+}
+
+// widen makes intervals of a search's draws, some around the end of all numbers.
+func widen(rng *rand.Rand, s *Search) {
+	for i := range s.points {
+		less, more := rng.Uint64N(4), rng.Uint64N(1<<rng.IntN(20))
+		s.points[i].value -= less
+		s.points[i].width += less + more
+	}
+	s.layOut()
 }
 
 func plantedSeed(space Range) uint64 { return space.Last/2 + 4711 }
