@@ -23,7 +23,7 @@ recorded = records=$$(mktemp) && trap 'rm -f "$$records"' EXIT && export SEEDMES
 # What a whole run, without ARGS, must have injected and seen to land.
 LEAST := $(if $(ARGS),,-bubble 2000 -process 60)
 
-.PHONY: help build test check lint vet race tidy vuln fuzz planted sim bench faults chaos demo install clean toolchain
+.PHONY: help build test check lint vet race tidy generate generated vuln fuzz planted sim bench faults chaos demo install clean toolchain
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ build: toolchain ## bin/seedmesh, stamped with the version
 test: build ## every test that needs nothing but Go, and the table of the faults they inject
 	@$(call recorded,$(GO) test $(ARGS) $$($(GO) list ./... | grep -v '/tests/chaos$$') && $(GO) test -timeout 30m $(ARGS) ./tests/chaos,$(LEAST))
 
-check: lint vet race tidy vuln ## lint, vet, the race detector on the fast tests, tidy, known vulnerabilities
+check: lint vet race tidy generated vuln ## lint, vet, the race detector on the fast tests, tidy, generated code, known vulnerabilities
 
 lint: toolchain
 	$(LINT) run ./...
@@ -49,6 +49,12 @@ tidy: toolchain
 race: toolchain ## the fast tests under the race detector, which needs a C compiler
 	@.ci/need cc gcc libc6-dev || { echo "left out: the race detector, for want of a C compiler"; exit 0; }; \
 	echo "$(GO) test -race -short ./..."; CGO_ENABLED=1 $(GO) test -race -short $(ARGS) ./...
+
+generate: toolchain ## the assembly in kernels/, from the Go program that makes it
+	$(GO) generate ./kernels
+
+generated: toolchain
+	cd kernels/internal/asmgen && $(GO) vet . && $(GO) run . | diff -q - ../../simd_amd64.s
 
 vuln: toolchain
 	@echo "$(VULN) ./..."; out=$$($(VULN) ./... 2>&1); code=$$?; echo "$$out"; \

@@ -19,17 +19,20 @@ func BenchmarkVectors(b *testing.B) {
 	}{
 		{"mt19937/first", "mt19937", "raw", Bounds{0, 0}, Bounds{0, 0}, 1, 1},
 		{"mt19937/mod1000", "mt19937", "mod:1000", Bounds{0, 0}, Bounds{0, 0}, 10, 10},
-		{"mt19937/mod57", "mt19937", "mod:57", Bounds{0, 0}, Bounds{0, 0}, 10, 10},
 		{"mt19937/offsets20", "mt19937", "mod:1000", Bounds{0, 0}, Bounds{0, 19}, 10, 10},
 		{"compat:mt19937/skips17", "compat:mt19937", "mod:1000", Bounds{0, 16}, Bounds{0, 0}, 30, 30},
 		{"php_mt_rand/first", "php_mt_rand", "raw", Bounds{0, 0}, Bounds{0, 0}, 1, 1},
+		{"php_mt_rand_legacy/pattern", "php_mt_rand_legacy", "php.mt_rand:0:56", Bounds{0, 0}, Bounds{0, 0}, 10, 10},
 		{"php_mt_rand_0_999/first", "php_mt_rand_0_999", "raw", Bounds{0, 0}, Bounds{0, 0}, 10, 10},
 		{"compat:xorshift32/all", "compat:xorshift32", "mod:1000", Bounds{0, 16}, Bounds{0, 0}, 30, 30},
 		{"compat:xorshift32/half", "compat:xorshift32", "mod:1000", Bounds{0, 16}, Bounds{0, 0}, 30, 15},
 		{"compat:lcg32/all", "compat:lcg32", "mod:1000", Bounds{0, 16}, Bounds{0, 0}, 30, 30},
 		{"compat:lcg32/half", "compat:lcg32", "mod:1000", Bounds{0, 16}, Bounds{0, 0}, 30, 15},
 		{"compat:minstd/all", "compat:minstd", "mod:1000", Bounds{0, 16}, Bounds{0, 0}, 30, 30},
-		{"msvc_rand/half", "msvc_rand", "mod:1000", Bounds{0, 16}, Bounds{0, 0}, 30, 15},
+		{"lcg32/all", "lcg32", "mod:1000", Bounds{0, 16}, Bounds{0, 0}, 30, 30},
+		{"lcg32/half", "lcg32", "mod:1000", Bounds{0, 16}, Bounds{0, 0}, 30, 15},
+		{"compat:java_lcg/all", "compat:java_lcg", "mod:1000", Bounds{0, 16}, Bounds{0, 0}, 30, 30},
+		{"compat:java_lcg/half", "compat:java_lcg", "mod:1000", Bounds{0, 16}, Bounds{0, 0}, 30, 15},
 	} {
 		def, err := lookup(tt.generator)
 		if err != nil {

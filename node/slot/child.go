@@ -31,7 +31,7 @@ const (
 // allowedEnv are the variables, and beginnings of names, that an executor inherits.
 var allowedEnv = []string{
 	"PATH=", "HOME=", "USER=", "LANG=", "LC_", "TZ=", "TMPDIR=", "XDG_CACHE_HOME=", "XDG_RUNTIME_DIR=",
-	"LD_LIBRARY_PATH=", "GOMAXPROCS=", "GODEBUG=", "GOTRACEBACK=", "GOCOVERDIR=",
+	"LD_LIBRARY_PATH=", "GOMAXPROCS=", "GODEBUG=", "GOTRACEBACK=", "GOCOVERDIR=", "SEEDMESH_SIMD=",
 	"ROCM_", "ROCR_", "HIP_", "HSA_", "AMD_", "GPU_", "CUDA_", "NVIDIA_", "OCL_", "OPENCL_",
 }
 

@@ -355,8 +355,8 @@ func TestServeEndsOnNonsense(t *testing.T) {
 }
 
 func TestEnvironment(t *testing.T) {
-	got := allowed([]string{"PATH=/bin", "HOME=/root", "SECRET=1", "LC_ALL=C", "HSA_OVERRIDE_GFX_VERSION=10.3.0", "PATHS=/x"})
-	want := []string{"PATH=/bin", "HOME=/root", "LC_ALL=C", "HSA_OVERRIDE_GFX_VERSION=10.3.0"}
+	got := allowed([]string{"PATH=/bin", "HOME=/root", "SECRET=1", "LC_ALL=C", "HSA_OVERRIDE_GFX_VERSION=10.3.0", "SEEDMESH_SIMD=off", "PATHS=/x"})
+	want := []string{"PATH=/bin", "HOME=/root", "LC_ALL=C", "HSA_OVERRIDE_GFX_VERSION=10.3.0", "SEEDMESH_SIMD=off"}
 	if !slices.Equal(got, want) {
 		t.Errorf("allowed = %v, want %v", got, want)
 	}
