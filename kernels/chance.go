@@ -5,19 +5,59 @@ import "math"
 // Expected is how many of so many wrong seeds survive the search by chance.
 // Each seed has skips*offsets tries, and each try passes when at least Need of
 // the Known draws match, every one with the probability that a uniform output
-// matches it (averaged over the draws).
+// matches it (averaged over the draws). With a variable skip the tries are the
+// offsets under each strategy. What survivors must pass besides is counted as
+// docs/SIEVE.md says.
 func Expected(s *Search, seeds float64) float64 {
+	return math.Exp(s.logSurvival() + math.Log(seeds))
+}
+
+// logSurvival is the logarithm of the probability that a wrong seed survives.
+func (s *Search) logSurvival() float64 {
+	alone := s.logPasses()
+	switch s.confirmation {
+	case anew: // who passes the one test is likelier to pass the other
+		return min(alone, s.confirm.logPasses())
+	case besides:
+		return alone + s.confirm.logPasses()
+	case heldOut: // one try, at the skip and offset that are the best already
+		return alone + logBinomialTail(len(s.confirm.points), s.confirm.need, s.confirm.matchChance())
+	}
+	return alone
+}
+
+// logPasses is the logarithm of the probability that a wrong seed passes the
+// search's own test.
+func (s *Search) logPasses() float64 {
+	p := s.matchChance()
+	if s.strategies == nil {
+		tail := logBinomialTail(len(s.points), s.need, p)
+		return logSome(tail, float64(s.skip.Count())*float64(s.offset.Count()))
+	}
+	none := 0.0 // logarithm of the probability that every strategy fails
+	for _, t := range s.strategies {
+		none += math.Log1p(-math.Exp(logSome(t.logPasses(len(s.points), s.need, p), float64(s.offset.Count()))))
+	}
+	return math.Log(-math.Expm1(none))
+}
+
+// logSome is the logarithm of the probability that at least one of so many
+// tries succeeds, given the logarithm of the probability for each.
+func logSome(each, tries float64) float64 {
+	if each < -600 {
+		return each + math.Log(tries) // log1p would see 0
+	}
+	return math.Log(-math.Expm1(tries * math.Log1p(-math.Exp(each))))
+}
+
+// matchChance is the probability that a uniform output matches a known draw,
+// averaged over the draws.
+func (s *Search) matchChance() float64 {
 	var p float64
 	for _, d := range s.points {
 		p += s.observe.chance(d, s.def.outputs())
 	}
-	p /= float64(len(s.points))
-	tries := float64(s.skip.Count()) * float64(s.offset.Count())
-	logTail := logBinomialTail(len(s.points), s.need, p)
-	if logTail < -600 {
-		return math.Exp(logTail + math.Log(tries) + math.Log(seeds)) // log1p would see 0
-	}
-	return seeds * -math.Expm1(tries*math.Log1p(-math.Exp(logTail)))
+	return p / float64(len(s.points))
 }
 
 // Indistinguishable reports that a search cannot tell a true seed from chance:

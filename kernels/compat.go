@@ -1,10 +1,12 @@
 package kernels
 
+import "strings"
+
 // compatibles are the generators of the original Python system under the names
-// compat:NAME and compat:NAME_reverse, bit for bit as its fixed-skip kernels
-// ran them, with the skip also before the first draw. Where they differ from
+// compat:NAME and its three suffixes, bit for bit as its fixed-skip kernels ran
+// them, with the skip also before the first draw. Where they differ from
 // the published generators, the definition says so.
-var compatibles = withReverses(
+var compatibles = withVariants(
 	&compatXorshift32,
 	&compatXorshift64,
 	&compatXorshift128,
@@ -35,7 +37,7 @@ func compatible(name string, seedBits, stateBits, widthBits int, jumping bool, t
 			SeedBits:   seedBits,
 			StateBits:  stateBits,
 			WidthBits:  widthBits,
-			Definition: text + " The skip also applies before the first draw.",
+			Definition: text + leadSkipText,
 			Source:     compatSource,
 		},
 		leadSkip:   true,
@@ -45,17 +47,30 @@ func compatible(name string, seedBits, stateBits, widthBits int, jumping bool, t
 	}
 }
 
-// withReverses adds the _reverse name of each: the same arithmetic with the
-// draw list reversed.
-func withReverses(forward ...*definition) []*definition {
+// withVariants adds the suffixed names of each: _reverse is the same arithmetic
+// with the draw list reversed, _hybrid a skip that varies.
+func withVariants(forward ...*definition) []*definition {
 	all := forward
 	for _, d := range forward {
-		r := *d
-		r.Name += "_reverse"
-		r.Met += "_reverse"
-		r.Definition += " The draw list is taken in reverse order (direction reverse-window)."
-		r.reversed = true
-		all = append(all, &r)
+		hybrid := *d
+		hybrid.Definition = strings.Replace(d.Definition, leadSkipText, " The skip varies (mode hybrid).", 1)
+		hybrid.leadSkip, hybrid.hybrid = false, true
+		for _, v := range []struct {
+			suffix string
+			definition
+		}{{"_reverse", *d}, {"_hybrid", hybrid}, {"_hybrid_reverse", hybrid}} {
+			variant := v.definition
+			variant.Name += v.suffix
+			variant.Met += v.suffix
+			if strings.HasSuffix(v.suffix, "_reverse") {
+				variant.Definition += " The draw list is taken in reverse order (direction reverse-window)."
+				variant.reversed = true
+			}
+			all = append(all, &variant)
+		}
 	}
 	return all
 }
+
+// leadSkipText ends the definitions of the names without _hybrid.
+const leadSkipText = " The skip also applies before the first draw."

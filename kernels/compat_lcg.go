@@ -6,28 +6,47 @@ var compatLcg32 = func() definition {
 			"The ANSI C generator is modulo 2^31.",
 		func() stream { return new(compatLcg32Stream) })
 	d.most = mersenne31 - 1
+	d.backward = compatLcg32Back
 	return d
 }()
 
-var compatJavaLcg = compatible("java_lcg", 48, 48, 32, jumps,
-	"s=seed mod 2^48. s=(0x5DEECE66D*s+0xB) mod 2^48; output bits 16 to 47 of s (32 bit). "+
-		"java.util.Random first XORs the seed with 0x5DEECE66D.",
-	(&linear{step: javaStep, bits: 48, shift: 16}).open)
+var compatJavaWord = &linear{step: javaStep, bits: 48, shift: 16}
+
+var compatJavaLcg = func() definition {
+	d := compatible("java_lcg", 48, 48, 32, jumps,
+		"s=seed mod 2^48. s=(0x5DEECE66D*s+0xB) mod 2^48; output bits 16 to 47 of s (32 bit). "+
+			"java.util.Random first XORs the seed with 0x5DEECE66D.",
+		compatJavaWord.open)
+	d.backward = compatJavaWord.back
+	return d
+}()
 
 var compatMinstd = func() definition {
 	d := compatible("minstd", 32, 31, 31, jumps,
 		"x=seed mod 2147483647, 0 becomes 1. x=48271*x mod 2147483647; output x.",
 		func() stream { return new(minstdStream) })
 	d.least, d.most = minstdRand.least, minstdRand.most
+	d.backward = minstdRand.backward
 	return d
 }()
 
-var compatPcg32 = compatible("pcg32", 64, 64, 32, jumps,
-	"x=seed, without the published seeding step. Each output: old=x; x=x*6364136223846793005+1442695040888963407; "+
-		"w=low 32 bits of ((old>>18)^old)>>27; output w rotated right by old>>59 (32 bit).",
-	func() stream { return new(compatPcg32Stream) })
+var compatPcg32 = func() definition {
+	d := compatible("pcg32", 64, 64, 32, jumps,
+		"x=seed, without the published seeding step. Each output: old=x; x=x*6364136223846793005+1442695040888963407; "+
+			"w=low 32 bits of ((old>>18)^old)>>27; output w rotated right by old>>59 (32 bit).",
+		func() stream { return new(compatPcg32Stream) })
+	d.backward = func() backStream { return &rewinder{start: itself, seedOf: itself, before: pcg32Before} }
+	return d
+}()
 
 var compatLcg32Step = affine31{1103515245, 12345}
+
+func compatLcg32Back() backStream {
+	inverse := powMod(compatLcg32Step.mul, mersenne31-2, mersenne31)
+	return &rewinder{start: mod31, seedOf: itself, before: func(state uint64) (earlier, output uint64) {
+		return mod31(mod31(state+mersenne31-compatLcg32Step.add) * inverse), state
+	}}
+}
 
 type compatLcg32Stream struct {
 	x    uint64

@@ -71,43 +71,6 @@ func searchOn(ctx context.Context, d Device, s *Search, r Range, watch func(uint
 // toEnd is the watch that never stops.
 func toEnd(r Range) func(uint64) uint64 { return func(uint64) uint64 { return r.Last } }
 
-// reference is the definition written down: every seed, skip and offset, each
-// from the seed on, with no shortcut.
-func reference(s *Search, r Range) finding {
-	g := s.def.open()
-	f := finding{last: r.Last, acct: AccountOf(r), ok: true}
-	for seed := r.First; ; seed++ {
-		best, matches := Survivor{}, -1
-		for skip := s.skip.Min; skip <= s.skip.Max; skip++ {
-			for offset := s.offset.Min; offset <= s.offset.Max; offset++ {
-				if n := referenceMatches(s, g, seed, skip, offset); n > matches {
-					best, matches = Survivor{seed, uint16(n), uint16(skip), offset}, n
-				}
-			}
-		}
-		if matches >= s.need {
-			f.found = append(f.found, best)
-		}
-		if seed == r.Last {
-			return f
-		}
-	}
-}
-
-func referenceMatches(s *Search, g stream, seed uint64, skip, offset uint32) int {
-	g.seed(seed)
-	g.skip(s.start(skip, offset))
-	outputs := make([]uint64, s.points[len(s.points)-1].index*(uint64(skip)+1)+1)
-	g.fill(outputs)
-	n := 0
-	for _, p := range s.points {
-		if p.matches(s.observe.of(outputs[p.index*(uint64(skip)+1)])) {
-			n++
-		}
-	}
-	return n
-}
-
 // difference says how a device's finding is not the expected one.
 func (f finding) difference(want finding, s *Search, r Range) error {
 	var got, expected []byte

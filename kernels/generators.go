@@ -16,6 +16,7 @@ type Generator struct {
 	StateBits  int    `json:"state_bits"` // what the generator keeps between two outputs
 	WidthBits  int    `json:"width_bits"` // every output is below 2^WidthBits
 	Definition string `json:"definition"` // plain text with all constants
+	Invertible bool   `json:"invertible"` // it can be searched backward
 	Source     string `json:"source"`     // the implementation that it equals bit for bit
 }
 
@@ -26,7 +27,7 @@ func (g Generator) Space() Range { return Range{0, maxOfBits(g.SeedBits)} }
 func Generators() []Generator {
 	list := make([]Generator, len(registry))
 	for i, d := range registry {
-		list[i] = d.Generator
+		list[i] = d.described()
 	}
 	return list
 }
@@ -38,7 +39,14 @@ func Lookup(name string) (Generator, error) {
 	if err != nil {
 		return Generator{}, err
 	}
-	return d.Generator, nil
+	return d.described(), nil
+}
+
+// described is what a person reads about the generator.
+func (d *definition) described() Generator {
+	g := d.Generator
+	g.Invertible = d.backward != nil
+	return g
 }
 
 // A definition is a registered generator: what a person reads, and the Go
@@ -52,6 +60,9 @@ type definition struct {
 	// leadSkip is the original system's rule: the skip also applies before the
 	// first draw. reversed says that the name itself reverses the draw list.
 	leadSkip, reversed bool
+
+	// hybrid says that the name itself states a variable skip.
+	hybrid bool
 
 	// jumps says that skipping any distance takes constant time.
 	jumps bool

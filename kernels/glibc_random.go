@@ -19,6 +19,8 @@ var glibcRandR = definition{
 	open:       plain[glibcRandREngine],
 }
 
+var glibcRandomType0Word = &linear{step: affine{1103515245, 12345}, bits: 31, shift: 0, start: seeding{forZero: 1}}
+
 var glibcRandomType0 = definition{
 	Generator: Generator{
 		Name:       "glibc_random_type0",
@@ -31,7 +33,8 @@ var glibcRandomType0 = definition{
 	},
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&linear{step: affine{1103515245, 12345}, bits: 31, shift: 0, start: seeding{forZero: 1}}).open,
+	open:       glibcRandomType0Word.open,
+	backward:   glibcRandomType0Word.back,
 }
 
 var glibcRandomType1 = definition{

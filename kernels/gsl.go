@@ -3,6 +3,8 @@ package kernels
 // The generators of the GNU Scientific Library whose definition is complete here;
 // gsl_mt19937 and gsl_rand48 stand with their relatives.
 
+var gslRanduWord = &linear{step: affine{65539, 0}, bits: 31, shift: 0, start: seeding{forZero: 1}}
+
 var gslRandu = definition{
 	Generator: Generator{
 		Name:       "gsl_randu",
@@ -15,8 +17,11 @@ var gslRandu = definition{
 	},
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&linear{step: affine{65539, 0}, bits: 31, shift: 0, start: seeding{forZero: 1}}).open,
+	open:       gslRanduWord.open,
+	backward:   gslRanduWord.back,
 }
+
+var gslRandWord = &linear{step: affine{1103515245, 12345}, bits: 31, shift: 0}
 
 var gslRand = definition{
 	Generator: Generator{
@@ -30,8 +35,11 @@ var gslRand = definition{
 	},
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&linear{step: affine{1103515245, 12345}, bits: 31, shift: 0}).open,
+	open:       gslRandWord.open,
+	backward:   gslRandWord.back,
 }
+
+var gslTransputerWord = &linear{step: affine{1664525, 0}, bits: 32, shift: 0, start: seeding{forZero: 1}}
 
 var gslTransputer = definition{
 	Generator: Generator{
@@ -45,8 +53,11 @@ var gslTransputer = definition{
 	},
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&linear{step: affine{1664525, 0}, bits: 32, shift: 0, start: seeding{forZero: 1}}).open,
+	open:       gslTransputerWord.open,
+	backward:   gslTransputerWord.back,
 }
+
+var gslVaxWord = &linear{step: affine{69069, 1}, bits: 32, shift: 0}
 
 var gslVax = definition{
 	Generator: Generator{
@@ -60,8 +71,11 @@ var gslVax = definition{
 	},
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&linear{step: affine{69069, 1}, bits: 32, shift: 0}).open,
+	open:       gslVaxWord.open,
+	backward:   gslVaxWord.back,
 }
+
+var gslBorosh13Word = &linear{step: affine{1812433253, 0}, bits: 32, shift: 0, start: seeding{forZero: 1}}
 
 var gslBorosh13 = definition{
 	Generator: Generator{
@@ -75,8 +89,11 @@ var gslBorosh13 = definition{
 	},
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&linear{step: affine{1812433253, 0}, bits: 32, shift: 0, start: seeding{forZero: 1}}).open,
+	open:       gslBorosh13Word.open,
+	backward:   gslBorosh13Word.back,
 }
+
+var gslWaterman14Word = &linear{step: affine{1566083941, 0}, bits: 32, shift: 0, start: seeding{forZero: 1}}
 
 var gslWaterman14 = definition{
 	Generator: Generator{
@@ -90,8 +107,11 @@ var gslWaterman14 = definition{
 	},
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&linear{step: affine{1566083941, 0}, bits: 32, shift: 0, start: seeding{forZero: 1}}).open,
+	open:       gslWaterman14Word.open,
+	backward:   gslWaterman14Word.back,
 }
+
+var gslMinstdWord = &lehmer{16807, mersenne31}
 
 var gslMinstd = definition{
 	Generator: Generator{
@@ -107,8 +127,11 @@ var gslMinstd = definition{
 	most:       mersenne31 - 1,
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&lehmer{16807, mersenne31}).open,
+	open:       gslMinstdWord.open,
+	backward:   gslMinstdWord.back,
 }
+
+var gslFishman18Word = &lehmer{62089911, mersenne31}
 
 var gslFishman18 = definition{
 	Generator: Generator{
@@ -124,8 +147,11 @@ var gslFishman18 = definition{
 	most:       mersenne31 - 1,
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&lehmer{62089911, mersenne31}).open,
+	open:       gslFishman18Word.open,
+	backward:   gslFishman18Word.back,
 }
+
+var gslFishman20Word = &lehmer{48271, mersenne31}
 
 var gslFishman20 = definition{
 	Generator: Generator{
@@ -141,8 +167,11 @@ var gslFishman20 = definition{
 	most:       mersenne31 - 1,
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&lehmer{48271, mersenne31}).open,
+	open:       gslFishman20Word.open,
+	backward:   gslFishman20Word.back,
 }
+
+var gslLecuyer21Word = &lehmer{40692, ecuyerModB}
 
 var gslLecuyer21 = definition{
 	Generator: Generator{
@@ -158,7 +187,8 @@ var gslLecuyer21 = definition{
 	most:       ecuyerModB - 1,
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&lehmer{40692, ecuyerModB}).open,
+	open:       gslLecuyer21Word.open,
+	backward:   gslLecuyer21Word.back,
 }
 
 var gslTaus = definition{

@@ -22,6 +22,7 @@ var javaSplittableNextint = definition{
 	jumps:      true,
 	setupSteps: 1,
 	open:       openJavaSplittable,
+	backward:   func() backStream { return weylBack(splitmix64Gap, javaMix32) },
 }
 
 var javaSplittableNextint1000 = definition{

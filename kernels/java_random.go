@@ -5,6 +5,8 @@ package kernels
 const javaText = "java.util.Random: s=(seed^0x5DEECE66D)&(2^48-1); next(b): s=(s*0x5DEECE66D+11) mod 2^48, return s>>(48-b). " +
 	"Only the low 48 seed bits matter. "
 
+var javaRandomNext32Word = &linear{step: javaStep, bits: 48, shift: 16, start: javaStart, seedOf: javaSeed}
+
 var javaRandomNext32 = definition{
 	Generator: Generator{
 		Name:      "java_random_next32",
@@ -18,7 +20,8 @@ var javaRandomNext32 = definition{
 	},
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&linear{step: javaStep, bits: 48, shift: 16, start: javaStart}).open,
+	open:       javaRandomNext32Word.open,
+	backward:   javaRandomNext32Word.back,
 }
 
 var javaRandomNextInt1000 = definition{
@@ -37,6 +40,8 @@ var javaRandomNextInt1000 = definition{
 	open:       func() stream { return newJavaInts(1000) },
 }
 
+var javaRandomNextInt1024Word = &linear{step: javaStep, bits: 48, shift: 38, start: javaStart, seedOf: javaSeed}
+
 var javaRandomNextInt1024 = definition{
 	Generator: Generator{
 		Name:      "java_random_nextint1024",
@@ -50,7 +55,8 @@ var javaRandomNextInt1024 = definition{
 	},
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&linear{step: javaStep, bits: 48, shift: 38, start: javaStart}).open,
+	open:       javaRandomNextInt1024Word.open,
+	backward:   javaRandomNextInt1024Word.back,
 }
 
 var javaRandomNextLong = definition{
@@ -83,6 +89,8 @@ var javaRandomNextDouble53 = definition{
 	open:       results(javaRandomNext32.open, javaDouble),
 }
 
+var javaRandomNextFloat24Word = &linear{step: javaStep, bits: 48, shift: 24, start: javaStart, seedOf: javaSeed}
+
 var javaRandomNextFloat24 = definition{
 	Generator: Generator{
 		Name:      "java_random_nextfloat24",
@@ -96,7 +104,8 @@ var javaRandomNextFloat24 = definition{
 	},
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&linear{step: javaStep, bits: 48, shift: 24, start: javaStart}).open,
+	open:       javaRandomNextFloat24Word.open,
+	backward:   javaRandomNextFloat24Word.back,
 }
 
 var javaStep = affine{0x5DEECE66D, 0xB}
@@ -104,6 +113,9 @@ var javaStep = affine{0x5DEECE66D, 0xB}
 const mask48 = 1<<48 - 1
 
 var javaStart = seeding{xor: javaStep.mul}
+
+// javaSeed is the smallest seed of a state.
+func javaSeed(state uint64) uint64 { return (state ^ javaStep.mul) & mask48 }
 
 func javaLong(o *outputs) uint64 {
 	high := o.next() << 32

@@ -2,6 +2,8 @@ package kernels
 
 // Congruential generators modulo a power of two of compilers and textbooks.
 
+var lcg32Word = &linear{step: affine{1664525, 1013904223}, bits: 32, shift: 0}
+
 var lcg32 = definition{
 	Generator: Generator{
 		Name:       "lcg32",
@@ -14,8 +16,11 @@ var lcg32 = definition{
 	},
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&linear{step: affine{1664525, 1013904223}, bits: 32, shift: 0}).open,
+	open:       lcg32Word.open,
+	backward:   lcg32Word.back,
 }
+
+var lcg64MmixWord = &linear{step: affine{6364136223846793005, 1442695040888963407}, bits: 64, shift: 0}
 
 var lcg64Mmix = definition{
 	Generator: Generator{
@@ -29,8 +34,11 @@ var lcg64Mmix = definition{
 	},
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&linear{step: affine{6364136223846793005, 1442695040888963407}, bits: 64, shift: 0}).open,
+	open:       lcg64MmixWord.open,
+	backward:   lcg64MmixWord.back,
 }
+
+var ansiCRandWord = &linear{step: affine{1103515245, 12345}, bits: 31, shift: 16}
 
 var ansiCRand = definition{
 	Generator: Generator{
@@ -44,8 +52,11 @@ var ansiCRand = definition{
 	},
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&linear{step: affine{1103515245, 12345}, bits: 31, shift: 16}).open,
+	open:       ansiCRandWord.open,
+	backward:   ansiCRandWord.back,
 }
+
+var borlandCRandWord = &linear{step: affine{22695477, 1}, bits: 31, shift: 16}
 
 var borlandCRand = definition{
 	Generator: Generator{
@@ -59,7 +70,8 @@ var borlandCRand = definition{
 	},
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&linear{step: affine{22695477, 1}, bits: 31, shift: 16}).open,
+	open:       borlandCRandWord.open,
+	backward:   borlandCRandWord.back,
 }
 
 var delphiRandom1000 = definition{
@@ -76,7 +88,10 @@ var delphiRandom1000 = definition{
 	jumps:      true,
 	setupSteps: 1,
 	open:       openDelphiRandom1000,
+	backward:   delphiRandom1000Back,
 }
+
+var vb6Rnd24Word = &linear{step: affine{16598013, 12820163}, bits: 24, shift: 0}
 
 var vb6Rnd24 = definition{
 	Generator: Generator{
@@ -91,11 +106,23 @@ var vb6Rnd24 = definition{
 	},
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&linear{step: affine{16598013, 12820163}, bits: 24, shift: 0}).open,
+	open:       vb6Rnd24Word.open,
+	backward:   vb6Rnd24Word.back,
 }
 
-// openDelphiRandom1000 scales the whole state to 0 to 999.
-func openDelphiRandom1000() stream {
-	l := linear{step: affine{134775813, 1}, bits: 32}
-	return mapped{l.open(), func(x uint64) uint64 { return x * 1000 >> 32 }}
+var delphiWord = &linear{step: affine{134775813, 1}, bits: 32}
+
+// delphiScaled scales the whole state to 0 to 999.
+func delphiScaled(x uint64) uint64 { return x * 1000 >> 32 }
+
+func openDelphiRandom1000() stream { return mapped{delphiWord.open(), delphiScaled} }
+
+func delphiRandom1000Back() backStream {
+	back := delphiWord.rewinder()
+	before := back.before
+	back.before = func(state uint64) (earlier, output uint64) {
+		earlier, whole := before(state)
+		return earlier, delphiScaled(whole)
+	}
+	return back
 }

@@ -6,6 +6,8 @@ package kernels
 const subtractText = "LCG e: e0=seed mod 2147483563 (0 becomes 1), e=40014*e mod 2147483563; X_0..X_{r-1}: each = sum of ceil(w/32) LCG outputs (low first, times 2^(32j)) " +
 	"mod 2^w; carry=1 if X_{r-1}==0 else 0; y=X_{i-s}-X_{i-r}-carry; carry=(y<0); X_i=y mod 2^w; output X_i."
 
+var minstdRand0Word = &lehmer{16807, mersenne31}
+
 var minstdRand0 = definition{
 	Generator: Generator{
 		Name:       "minstd_rand0",
@@ -20,7 +22,8 @@ var minstdRand0 = definition{
 	most:       mersenne31 - 1,
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&lehmer{16807, mersenne31}).open,
+	open:       minstdRand0Word.open,
+	backward:   minstdRand0Word.back,
 }
 
 var ranlux24Base = definition{

@@ -7,6 +7,9 @@ type linear struct {
 	bits  int // of the state
 	shift int // output bits from here up
 	start seeding
+
+	// seedOf is the seed of a state; nil when a state is its own seed.
+	seedOf func(state uint64) uint64
 }
 
 func (l *linear) open() stream {
@@ -49,7 +52,30 @@ func (s *seeding) of(seed uint64) uint64 {
 	return seed<<s.left ^ s.xor
 }
 
-// oneForZero keeps a generator from the state 0, which it cannot leave.
+func (l *linear) back() backStream { return l.rewinder() }
+
+func (l *linear) rewinder() *rewinder {
+	inverse := inverseOf(l.step.mul)
+	mask := maxOfBits(l.bits)
+	r := &rewinder{start: l.start.of, seedOf: l.seedOf, before: func(state uint64) (earlier, output uint64) {
+		return (state - l.step.add) * inverse & mask, state & mask >> l.shift
+	}}
+	if r.seedOf == nil {
+		r.seedOf = func(state uint64) uint64 { return state & mask }
+	}
+	return r
+}
+
+// inverseOf is the inverse of an odd number modulo 2^64.
+func inverseOf(odd uint64) uint64 {
+	inverse := odd // right in the low 3 bits; each round doubles them
+	for range 5 {
+		inverse *= 2 - odd*inverse
+	}
+	return inverse
+}
+
+// oneForZero is the start of generators that cannot leave the state 0.
 func oneForZero(seed uint64) uint64 { return max(seed, 1) }
 
 // A lehmer generator steps x -> mul*x modulo a prime below 2^32. A seed is taken
@@ -81,6 +107,14 @@ func (g *lehmerStream) fill(dst []uint64) {
 		dst[i] = x
 	}
 	g.x = x
+}
+
+func (l *lehmer) back() backStream {
+	inverse := powMod(l.mul, l.prime-2, l.prime)
+	start := func(seed uint64) uint64 { return oneForZero(seed % l.prime) }
+	return &rewinder{start: start, seedOf: itself, before: func(state uint64) (earlier, output uint64) {
+		return state * inverse % l.prime, state
+	}}
 }
 
 // powMod is x to the power n modulo m, for m below 2^32.

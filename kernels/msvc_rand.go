@@ -1,5 +1,7 @@
 package kernels
 
+var msvcRandWord = &linear{step: affine{214013, 2531011}, bits: 31, shift: 16}
+
 var msvcRand = definition{
 	Generator: Generator{
 		Name:       "msvc_rand",
@@ -12,5 +14,6 @@ var msvcRand = definition{
 	},
 	jumps:      true,
 	setupSteps: 1,
-	open:       (&linear{step: affine{214013, 2531011}, bits: 31, shift: 16}).open,
+	open:       msvcRandWord.open,
+	backward:   msvcRandWord.back,
 }

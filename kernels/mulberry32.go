@@ -13,6 +13,7 @@ var mulberry32 = definition{
 	jumps:      true,
 	setupSteps: 1,
 	open:       func() stream { return new(mulberry32Stream) },
+	backward:   mulberry32Back,
 }
 
 const mulberry32Gap = 0x6D2B79F5
@@ -26,9 +27,17 @@ func (g *mulberry32Stream) skip(n uint64) { g.s += uint32(n) * mulberry32Gap }
 func (g *mulberry32Stream) fill(dst []uint64) {
 	for i := range dst {
 		g.s += mulberry32Gap
-		z := g.s
-		z = (z ^ z>>15) * (z | 1)
-		z ^= z + (z^z>>7)*(z|61)
-		dst[i] = uint64(z ^ z>>14)
+		dst[i] = mulberry32Mix(uint64(g.s))
 	}
+}
+
+func mulberry32Mix(state uint64) uint64 {
+	z := uint32(state)
+	z = (z ^ z>>15) * (z | 1)
+	z ^= z + (z^z>>7)*(z|61)
+	return uint64(z ^ z>>14)
+}
+
+func mulberry32Back() backStream {
+	return &rewinder{start: itself, seedOf: low32, before: func(s uint64) (uint64, uint64) { return low32(s - mulberry32Gap), mulberry32Mix(s) }}
 }

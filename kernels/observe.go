@@ -313,11 +313,7 @@ func (o reduction) matcher(p point) matcher {
 	}
 	shift := bits.TrailingZeros64(o.modulus)
 	odd := o.modulus >> shift
-	inverse := odd // right in the low 3 bits; each round doubles them
-	for range 5 {
-		inverse *= 2 - odd*inverse
-	}
-	return matcher{value: p.value, inverse: inverse, limit: (1<<64 - 1 - p.value) / o.modulus, shift: shift}
+	return matcher{value: p.value, inverse: inverseOf(odd), limit: (1<<64 - 1 - p.value) / o.modulus, shift: shift}
 }
 
 // any reports whether one of the outputs matches.

@@ -16,6 +16,7 @@ var pcg32 = definition{
 	jumps:      true,
 	setupSteps: 1,
 	open:       func() stream { return new(pcg32Stream) },
+	backward:   pcg32Back,
 }
 
 var pcg32Step = affine{6364136223846793005, 1442695040888963407}
@@ -40,3 +41,22 @@ func (g *pcg32Stream) fill(dst []uint64) {
 
 // xshRR is the output XSH-RR 64/32.
 func xshRR(x uint64) uint32 { return bits.RotateLeft32(uint32((x>>18^x)>>27), -int(x>>59)) }
+
+// pcg32Earlier undoes the step.
+func pcg32Earlier(x uint64) uint64 { return (x - pcg32Step.add) * pcg32Inverse }
+
+var pcg32Inverse = inverseOf(pcg32Step.mul)
+
+func pcg32Back() backStream {
+	return &rewinder{
+		start:  func(seed uint64) uint64 { return pcg32Step.of(seed + pcg32Step.add) },
+		seedOf: func(state uint64) uint64 { return pcg32Earlier(state) - pcg32Step.add },
+		before: pcg32Before,
+	}
+}
+
+// pcg32Before outputs from the earlier state.
+func pcg32Before(state uint64) (earlier, output uint64) {
+	earlier = pcg32Earlier(state)
+	return earlier, uint64(xshRR(earlier))
+}

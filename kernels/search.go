@@ -3,6 +3,7 @@ package kernels
 import (
 	"fmt"
 	"slices"
+	"sync"
 )
 
 // A Search is one generator's part of a [Spec], checked and laid out for
@@ -19,6 +20,11 @@ type Search struct {
 	offset    Bounds
 	direction string
 	plan      plan
+
+	strategies   []Strategy // of a variable skip; nil for a fixed one
+	confirm      *Search    // that tests the survivors once more; may be nil
+	confirmation confirmation
+	tracers      sync.Pool // of *sieve, for records
 }
 
 // A point is a known draw: its place in the window, and the interval that the
@@ -63,6 +69,52 @@ func (s *Spec) Compile(generator string) (*Search, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.compile(def)
+}
+
+// compile lays a valid spec out for a generator: a search, and what its
+// survivors must pass besides.
+func (s *Spec) compile(def *definition) (*Search, error) {
+	all := extent{0, len(s.Draws)}
+	direction := or(s.Direction, Forward)
+	if def.reversed {
+		direction = ReverseWindow
+	}
+	switch mode := s.modeOf(def); {
+	case mode == ModeHybrid:
+		return s.layer(def, direction, all, s.MinMatches, s.strategies())
+	case mode == ModeTwoPhase:
+		second, err := s.layer(def, direction, all, s.ConfirmMatches, s.strategies())
+		return s.confirmed(anew, second, err, def, direction, all)
+	case direction == Bidirectional:
+		rest, err := s.layer(def, Bidirectional, extent{int(s.Split), len(s.Draws)}, s.ConfirmMatches, nil)
+		return s.confirmed(heldOut, rest, err, def, Bidirectional, extent{0, int(s.Split)})
+	case direction == CompatBidirectional:
+		reverse, err := s.layer(def, ReverseWindow, all, s.MinMatches, nil)
+		return s.confirmed(besides, reverse, err, def, CompatBidirectional, all)
+	}
+	return s.layer(def, direction, all, s.MinMatches, nil)
+}
+
+// An extent is the draws from one up to before another.
+type extent struct{ from, end int }
+
+// confirmed is the search with a fixed skip whose survivors another one tests.
+func (s *Spec) confirmed(how confirmation, by *Search, err error, def *definition, direction string, part extent) (*Search, error) {
+	if err != nil {
+		return nil, err
+	}
+	search, err := s.layer(def, direction, part, s.MinMatches, nil)
+	if err != nil {
+		return nil, err
+	}
+	search.confirm, search.confirmation = by, how
+	return search, nil
+}
+
+// layer is one test of a part of the draws: with strategies a variable skip,
+// without them a fixed one.
+func (s *Spec) layer(def *definition, direction string, part extent, need uint32, strategies []Strategy) (*Search, error) {
 	observe, err := parseObserve(s.Observe)
 	if err != nil {
 		return nil, err
@@ -71,22 +123,30 @@ func (s *Spec) Compile(generator string) (*Search, error) {
 	if err != nil {
 		return nil, err
 	}
+	if direction == Backward {
+		if sight.def, err = sight.def.backwards(); err != nil {
+			return nil, err
+		}
+	}
 	search := &Search{
-		def: sight.def, observe: sight.reduce, sight: sight, observed: observe.String(), draws: len(s.Draws), need: int(s.MinMatches),
-		skip: s.Skip, offset: s.Offset, direction: or(s.Direction, Forward),
+		def: sight.def, observe: sight.reduce, sight: sight, observed: observe.String(), draws: part.end - part.from, need: int(need),
+		skip: s.Skip, offset: s.Offset, direction: direction, strategies: strategies,
 	}
 	draws := s.Draws
-	if def.reversed || s.Direction == ReverseWindow {
-		search.direction = ReverseWindow
+	if direction == ReverseWindow || direction == Backward {
 		draws = slices.Clone(draws)
 		slices.Reverse(draws)
 	}
-	for i, d := range draws {
-		if d.Known {
+	for i := part.from; i < part.end; i++ {
+		if d := draws[i]; d.Known {
 			search.points = append(search.points, sight.point(uint64(i), d))
 		}
 	}
-	search.layOut()
+	if strategies != nil {
+		search.layOutHybrid()
+	} else {
+		search.layOut()
+	}
 	return search, nil
 }
 
@@ -137,7 +197,7 @@ func (s *Search) Generator() string { return s.def.Name }
 // Family is the label of the search's survivors in every output.
 func (s *Search) Family() string { return s.def.Name }
 
-// Direction is [Forward] or [ReverseWindow].
+// Direction is one of the directions of a [Spec].
 func (s *Search) Direction() string { return s.direction }
 
 // Known is how many draws are compared: the total of every record.
@@ -176,7 +236,13 @@ func (s *Search) CheckSeeds(r Range) error {
 // StepsPerSeed is the work of one seed without early stopping, in generator
 // advances: the sum over all skips s and offsets o of o + draws*(s+1), or
 // 2^64-1 when that is more.
+//
+// With a variable skip it is what the strategies look at when the skip stays the
+// one they expect first.
 func (s *Search) StepsPerSeed() uint64 {
+	if s.strategies != nil {
+		return s.hybridSteps()
+	}
 	skips, offsets := s.skip.Count(), s.offset.Count()
 	sumOffset := sumTo(uint64(s.offset.Max)) - sumTo(uint64(s.offset.Min)) + uint64(s.offset.Min)
 	sumSkip := sumTo(uint64(s.skip.Max)) - sumTo(uint64(s.skip.Min)) + uint64(s.skip.Min) + skips
@@ -192,6 +258,9 @@ func (s *Search) Grain() uint64 {
 // cost is a rough guess of the nanoseconds that one seed takes on one core.
 func (s *Search) cost() uint64 {
 	outputs := addSat(s.def.setupSteps/2, mulSat(2, s.plan.head))
+	if s.strategies != nil {
+		return addSat(outputs, s.hybridSteps())
+	}
 	if s.plan.first == 1 {
 		return addSat(3, outputs)
 	}

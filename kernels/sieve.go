@@ -28,7 +28,12 @@ type sieve struct {
 	store  []uint64 // memory for seen
 	opened bool     // chain stands behind seen
 
-	walker stream // for positions beyond maxChain
+	walker  stream // for positions beyond maxChain
+	walking bool   // walker stands at output number walked of the seed
+	walked  uint64
+
+	trail   []int32 // skips of the strategy being followed
+	confirm *sieve  // of the test that a survivor must pass too; may be nil
 }
 
 func newSieve(s *Search) *sieve {
@@ -36,6 +41,12 @@ func newSieve(s *Search) *sieve {
 	var ok bool
 	if v.heads, ok = s.def.open().(headStream); !ok {
 		v.heads = oneByOne{s.def.open()}
+	}
+	if s.strategies != nil {
+		v.trail = make([]int32, len(s.points))
+	}
+	if s.confirm != nil {
+		v.confirm = newSieve(s.confirm)
 	}
 	return v
 }
@@ -175,11 +186,30 @@ func (v *sieve) mayPass(row []uint64) bool {
 	return false
 }
 
-// test is the full test of one seed: its best skip and offset, and whether they
-// reach the need. row holds the observed values of its first positions.
+// test is the full test of one seed, with what a survivor must pass besides. row
+// holds the observed values of its first positions.
 func (v *sieve) test(seed uint64, row []uint64) (best Survivor, ok bool) {
+	if v.search.strategies != nil {
+		best, ok = v.testHybrid(seed, row)
+	} else {
+		best, ok = v.testPairs(seed, row)
+	}
+	if !ok || v.confirm == nil {
+		return best, ok
+	}
+	return v.confirms(best)
+}
+
+// begin makes a seed the one at hand.
+func (v *sieve) begin(seed uint64, row []uint64) {
+	v.seed, v.seen, v.opened, v.walking = seed, row, false, false
+}
+
+// testPairs finds the best skip and offset of one seed, and says whether they
+// reach the need.
+func (v *sieve) testPairs(seed uint64, row []uint64) (best Survivor, ok bool) {
 	s := v.search
-	v.seed, v.seen, v.opened = seed, row, false
+	v.begin(seed, row)
 	wanted := s.need // matches that would make a pair the best so far
 	for skip := s.skip.Min; skip <= s.skip.Max; skip++ {
 		for offset := s.offset.Min; offset <= s.offset.Max; offset++ {

@@ -23,13 +23,20 @@ const (
 
 // Modes and directions of a search.
 const (
-	ModeFixed     = "fixed"          // one skip for the whole window
-	Forward       = "forward"        // the draws in the order of the list
-	ReverseWindow = "reverse-window" // the same arithmetic with the list reversed
+	ModeFixed    = "fixed"     // one skip for the whole window
+	ModeHybrid   = "hybrid"    // a skip that changes from draw to draw
+	ModeTwoPhase = "two-phase" // hybrid for the survivors of fixed
+
+	Forward             = "forward"              // the draws in the order of the list
+	ReverseWindow       = "reverse-window"       // the same arithmetic with the list reversed
+	Backward            = "backward"             // the seeds are states after the window, run backwards
+	Bidirectional       = "bidirectional"        // a first part of the window is searched, the rest verifies
+	CompatBidirectional = "compat-bidirectional" // the original's: forward and reverse-window both
 )
 
-// specVersion is the version of the encoding.
-const specVersion = 1
+// specVersion is the version of the encoding; what version 1 could say is read
+// as well.
+const specVersion = 2
 
 // A Draw is one observed value, or an interval of values one of which was
 // observed. A draw that is not Known is a wildcard: it takes its place in the
@@ -59,9 +66,14 @@ type Spec struct {
 	Skip       Bounds // outputs discarded between two draws
 	Offset     Bounds // outputs discarded before the first draw
 	MinMatches uint32 // known draws that must match; see [Need]
-	Mode       string // [ModeFixed]; empty means that
-	Direction  string // [Forward] or [ReverseWindow]; empty means forward
-	KeepAll    bool   // allows MinMatches 0, which keeps every seed
+	Mode       string // empty means [ModeFixed]
+	Direction  string // empty means [Forward]
+
+	Strategies     []Strategy // of the hybrid and two-phase modes; none means all presets
+	Split          uint32     // draws of the first part, for the direction bidirectional
+	ConfirmMatches uint32     // as MinMatches, for the second phase or the held-out part
+
+	KeepAll bool // allows MinMatches 0, which keeps every seed
 }
 
 // Need is the number of matches that a threshold, from 0 to 1, asks for.
@@ -81,9 +93,11 @@ func (e *SpecError) Error() string { return "kernels: " + e.What }
 func (e *SpecError) Remedy() string { return e.Do }
 
 // Known is how many draws are compared.
-func (s *Spec) Known() int {
+func (s *Spec) Known() int { return knownOf(s.Draws) }
+
+func knownOf(draws []Draw) int {
 	n := 0
-	for _, d := range s.Draws {
+	for _, d := range draws {
 		if d.Known {
 			n++
 		}
@@ -94,7 +108,7 @@ func (s *Spec) Known() int {
 // Validate reports the first thing that is wrong with the spec, as a
 // [*SpecError] or an [*UnknownGeneratorError].
 func (s *Spec) Validate() error {
-	for _, check := range []func() error{s.checkGenerators, s.checkDraws, s.checkBounds, s.checkNeed} {
+	for _, check := range []func() error{s.checkMode, s.checkGenerators, s.checkDraws, s.checkBounds, s.checkNeed} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -109,25 +123,13 @@ func (s *Spec) checkGenerators() error {
 			"name the generators with --generator; list them with: seedmesh generators",
 		}
 	}
-	if s.Mode != "" && s.Mode != ModeFixed {
-		return &SpecError{fmt.Sprintf("the mode %q is unknown", clip(s.Mode)), "use --mode fixed"}
-	}
-	if s.Direction != "" && s.Direction != Forward && s.Direction != ReverseWindow {
-		return &SpecError{
-			fmt.Sprintf("the direction %q is unknown", clip(s.Direction)),
-			"use --direction forward or --direction reverse-window",
-		}
-	}
 	for _, name := range s.Generators {
 		d, err := lookup(name)
 		if err != nil {
 			return err
 		}
-		if d.reversed && s.Direction == ReverseWindow {
-			return &SpecError{
-				fmt.Sprintf("%s reverses the draws already, and the direction %s would turn them back", name, ReverseWindow),
-				"leave out --direction, or use the name without _reverse",
-			}
+		if err := s.checkNamed(d); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -207,7 +209,11 @@ func (s *Spec) checkBounds() error {
 }
 
 func (s *Spec) checkNeed() error {
-	known := s.Known()
+	known, confirmed := s.Known(), s.Known()
+	if s.Direction == Bidirectional {
+		known = knownOf(s.Draws[:s.Split])
+		confirmed -= known
+	}
 	if int64(s.MinMatches) > int64(known) {
 		return &SpecError{
 			fmt.Sprintf("%d matches are needed, and only %d draws are known", s.MinMatches, known),
@@ -218,6 +224,12 @@ func (s *Spec) checkNeed() error {
 		return &SpecError{
 			"a need of 0 matches keeps every seed",
 			"raise --threshold or --min-matches, or ask for every seed explicitly with --keep-all",
+		}
+	}
+	if s.confirms() && (s.ConfirmMatches == 0 || int64(s.ConfirmMatches) > int64(confirmed)) {
+		return &SpecError{
+			fmt.Sprintf("%d matches are needed of the %d known draws that confirm a seed", s.ConfirmMatches, confirmed),
+			"use a --confirm-threshold above 0 and up to 1",
 		}
 	}
 	return nil
@@ -235,6 +247,10 @@ type wireSpec struct {
 	Mode       string   `json:"mode"`
 	Direction  string   `json:"direction"`
 	KeepAll    bool     `json:"keep_all"`
+
+	Strategies     []string `json:"strategies,omitempty"`
+	Split          uint32   `json:"split,omitempty"`
+	ConfirmMatches uint32   `json:"confirm_matches,omitempty"`
 }
 
 // Encode is the canonical JSON of the spec: equal questions give equal bytes.
@@ -251,6 +267,12 @@ func (s *Spec) Encode() []byte {
 		Mode:       or(s.Mode, ModeFixed),
 		Direction:  or(s.Direction, Forward),
 		KeepAll:    s.KeepAll,
+
+		Split:          s.Split,
+		ConfirmMatches: s.ConfirmMatches,
+	}
+	for _, t := range s.Strategies {
+		w.Strategies = append(w.Strategies, t.Name)
 	}
 	if observe, err := parseObserve(s.Observe); err == nil {
 		w.Observe = observe.String()
@@ -281,16 +303,24 @@ func DecodeSpec(b []byte) (*Spec, error) {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("kernels: decode spec: more than one value")
 	}
-	if w.Version != specVersion {
+	if w.Version < 1 || w.Version > specVersion {
 		return nil, &SpecError{
-			fmt.Sprintf("the spec has version %d, and this program reads version %d", w.Version, specVersion),
+			fmt.Sprintf("the spec has version %d, and this program reads versions 1 to %d", w.Version, specVersion),
 			"use the same version of seedmesh on every machine",
 		}
 	}
 	s := &Spec{
 		Generators: w.Generators, Observe: w.Observe, Skip: w.Skip, Offset: w.Offset,
 		MinMatches: w.MinMatches, Mode: w.Mode, Direction: w.Direction, KeepAll: w.KeepAll,
+		Split: w.Split, ConfirmMatches: w.ConfirmMatches,
 		Draws: make([]Draw, len(w.Draws)),
+	}
+	for _, name := range w.Strategies {
+		t, err := ParseStrategy(name)
+		if err != nil {
+			return nil, err
+		}
+		s.Strategies = append(s.Strategies, t)
 	}
 	for i, text := range w.Draws {
 		var err error

@@ -22,12 +22,37 @@ func TestValidate(t *testing.T) {
 		change func(*Spec)
 		want   string // part of the message; empty for no error
 	}{
-		"as it is":                  {func(s *Spec) {}, ""},
-		"no generator":              {func(s *Spec) { s.Generators = nil }, "0 generators"},
-		"unknown generator":         {func(s *Spec) { s.Generators = []string{"xorshfit32"} }, `"xorshfit32"`},
-		"unknown mode":              {func(s *Spec) { s.Mode = "hybrid" }, `"hybrid"`},
-		"unknown direction":         {func(s *Spec) { s.Direction = "sideways" }, `"sideways"`},
-		"reversed twice":            {func(s *Spec) { s.Generators, s.Direction = []string{"compat:lcg32_reverse"}, ReverseWindow }, "turn them back"},
+		"as it is":             {func(s *Spec) {}, ""},
+		"no generator":         {func(s *Spec) { s.Generators = nil }, "0 generators"},
+		"unknown generator":    {func(s *Spec) { s.Generators = []string{"xorshfit32"} }, `"xorshfit32"`},
+		"unknown mode":         {func(s *Spec) { s.Mode = "fluid" }, `"fluid"`},
+		"unknown direction":    {func(s *Spec) { s.Direction = "sideways" }, `"sideways"`},
+		"reversed twice":       {func(s *Spec) { s.Generators, s.Direction = []string{"compat:lcg32_reverse"}, ReverseWindow }, "turn them back"},
+		"skips for hybrid":     {func(s *Spec) { s.Mode = ModeHybrid }, "finds the skips itself"},
+		"hybrid":               {func(s *Spec) { s.Mode, s.Skip = ModeHybrid, Bounds{} }, ""},
+		"hybrid, both ways":    {func(s *Spec) { s.Mode, s.Skip, s.Direction = ModeHybrid, Bounds{}, CompatBidirectional }, "fixed skip"},
+		"two phases":           {func(s *Spec) { s.Mode, s.ConfirmMatches = ModeTwoPhase, 2 }, ""},
+		"two phases, one need": {func(s *Spec) { s.Mode = ModeTwoPhase }, "0 matches are needed of the 2"},
+		"two phases, hybrid name": {func(s *Spec) {
+			s.Generators, s.Mode, s.ConfirmMatches = []string{"compat:lcg32_hybrid"}, ModeTwoPhase, 1
+		}, "variable skip already"},
+		"need for no phase":       {func(s *Spec) { s.ConfirmMatches = 1 }, "nothing is confirmed"},
+		"strategy out of nowhere": {func(s *Spec) { s.Strategies = []Strategy{{"balanced_hybrid", 1, 1}} }, "balanced_hybrid"},
+		"too many strategies":     {func(s *Spec) { s.Strategies = make([]Strategy, MaxStrategies+1) }, "17 strategies"},
+		"split":                   {func(s *Spec) { s.Direction, s.Split, s.MinMatches, s.ConfirmMatches = Bidirectional, 1, 1, 1 }, ""},
+		"split, nothing known": {func(s *Spec) {
+			s.Draws[0] = Draw{}
+			s.Direction, s.Split, s.MinMatches, s.ConfirmMatches = Bidirectional, 1, 1, 1
+		}, "no known draws on one side"},
+		"split at the end":      {func(s *Spec) { s.Direction, s.Split, s.MinMatches, s.ConfirmMatches = Bidirectional, 3, 1, 1 }, "after 3 of 3"},
+		"split, first need":     {func(s *Spec) { s.Direction, s.Split, s.ConfirmMatches = Bidirectional, 1, 1 }, "2 matches are needed"},
+		"split, second need":    {func(s *Spec) { s.Direction, s.Split, s.MinMatches, s.ConfirmMatches = Bidirectional, 1, 1, 2 }, "2 matches are needed of the 1"},
+		"split, one direction":  {func(s *Spec) { s.Split = 1 }, "not divided"},
+		"backward":              {func(s *Spec) { s.Generators, s.Direction = []string{"xorshift32"}, Backward }, ""},
+		"backward, large state": {func(s *Spec) { s.Direction = Backward }, "mt19937 cannot be searched backwards"},
+		"backward, a call": {func(s *Spec) {
+			s.Generators, s.Draws, s.Observe, s.Direction = []string{"java_random_next32"}, drawsFrom(1, 2), "java.nextInt:9", Backward
+		}, "java.nextInt"},
 		"unknown observation":       {func(s *Spec) { s.Observe = "bottom:8" }, `"bottom:8"`},
 		"modulus 1":                 {func(s *Spec) { s.Observe = "mod:1" }, `number 1 of`},
 		"interval over the modulus": {func(s *Spec) { s.Draws[0] = Draw{Value: 998, Width: 2, Known: true} }, "draw number 1 is 998:1000"},
@@ -75,7 +100,7 @@ func TestNeed(t *testing.T) {
 
 func TestEncodeSpec(t *testing.T) {
 	s := goodSpec()
-	const want = `{"version":1,"generators":["mt19937","xorshift32"],"draws":["71","*","=3456789012"],"observe":"mod:1000",` +
+	const want = `{"version":2,"generators":["mt19937","xorshift32"],"draws":["71","*","=3456789012"],"observe":"mod:1000",` +
 		`"skip":{"min":0,"max":16},"offset":{"min":1,"max":2},"min_matches":2,"mode":"fixed","direction":"forward","keep_all":false}`
 	if got := string(s.Encode()); got != want {
 		t.Errorf("Encode =\n%s, want\n%s", got, want)
@@ -87,9 +112,12 @@ func TestEncodeSpec(t *testing.T) {
 	if !reflect.DeepEqual(back.Draws, s.Draws) || string(back.Encode()) != want {
 		t.Errorf("DecodeSpec = %+v, want %+v", back, s)
 	}
+	if old, err := DecodeSpec([]byte(strings.Replace(want, `"version":2`, `"version":1`, 1))); err != nil || string(old.Encode()) != want {
+		t.Errorf("DecodeSpec of version 1 = %+v, %v", old, err)
+	}
 	for name, text := range map[string]string{
 		"unknown field": strings.Replace(want, `"mode"`, `"model"`, 1),
-		"other version": strings.Replace(want, `"version":1`, `"version":2`, 1),
+		"other version": strings.Replace(want, `"version":2`, `"version":3`, 1),
 		"two values":    want + want,
 		"cut off":       want[:100],
 		"bad draw":      strings.Replace(want, `"71"`, `"-71"`, 1),
@@ -205,8 +233,8 @@ func TestPredict(t *testing.T) {
 
 func TestLookup(t *testing.T) {
 	list := Generators()
-	if len(list) != 133+22 || !slices.IsSortedFunc(list, func(a, b Generator) int { return strings.Compare(a.Name, b.Name) }) {
-		t.Errorf("Generators gives %d, want 155 in order of name", len(list))
+	if len(list) != 133+44 || !slices.IsSortedFunc(list, func(a, b Generator) int { return strings.Compare(a.Name, b.Name) }) {
+		t.Errorf("Generators gives %d, want 177 in order of name", len(list))
 	}
 	for _, g := range list {
 		if found, err := Lookup(g.Name); err != nil || found != g {

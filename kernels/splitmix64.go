@@ -14,6 +14,7 @@ var splitmix64 = definition{
 	jumps:      true,
 	setupSteps: 1,
 	open:       func() stream { return new(splitmix64Stream) },
+	backward:   func() backStream { return weylBack(splitmix64Gap, stafford13) },
 }
 
 const splitmix64Gap = 0x9E3779B97F4A7C15

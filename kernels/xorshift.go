@@ -14,6 +14,7 @@ var xorshift64 = definition{
 	},
 	setupSteps: 1,
 	open:       plain[xorshift64Engine],
+	backward:   xorshift64Back,
 }
 
 var xorshift64star = definition{
@@ -28,6 +29,7 @@ var xorshift64star = definition{
 	},
 	setupSteps: 1,
 	open:       plain[xorshift64starEngine],
+	backward:   xorshift64starBack,
 }
 
 var xorshift128 = definition{
@@ -138,4 +140,19 @@ func (g *xorshift128plusEngine) next() uint64 {
 	x ^= x << 23
 	g.s1 = x ^ y ^ x>>18 ^ y>>5
 	return out
+}
+
+func xorshift64Back() backStream {
+	return &rewinder{start: itself, seedOf: itself, before: func(state uint64) (earlier, output uint64) {
+		return unshiftLeft(unshiftRight(unshiftLeft(state, 17), 7), 13), state
+	}}
+}
+
+// unstar undoes the shifts of xorshift64star.
+func unstar(state uint64) uint64 { return unshiftRight(unshiftLeft(unshiftRight(state, 27), 25), 12) }
+
+func xorshift64starBack() backStream {
+	return &rewinder{start: itself, seedOf: itself, before: func(state uint64) (earlier, output uint64) {
+		return unstar(state), state * 0x2545F4914F6CDD1D
+	}}
 }

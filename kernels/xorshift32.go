@@ -12,6 +12,7 @@ var xorshift32 = definition{
 	},
 	setupSteps: 1,
 	open:       func() stream { return new(xorshift32Stream) },
+	backward:   xorshift32Back,
 }
 
 type xorshift32Stream struct{ x uint32 }
@@ -58,4 +59,12 @@ func xorshift32Step(x uint32) uint32 {
 	x ^= x >> 17
 	x ^= x << 5
 	return x
+}
+
+func xorshift32Back() backStream {
+	return &rewinder{start: itself, seedOf: itself, before: func(state uint64) (earlier, output uint64) {
+		x := low32(unshiftLeft(state, 5))
+		x = unshiftRight(x, 17)
+		return low32(unshiftLeft(x, 13)), state
+	}}
 }
