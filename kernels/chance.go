@@ -32,7 +32,7 @@ func (s *Search) logPasses() float64 {
 	p := s.matchChance()
 	if s.strategies == nil {
 		tail := logBinomialTail(len(s.points), s.need, p)
-		return logSome(tail, float64(s.skip.Count())*float64(s.offset.Count()))
+		return logSome(tail, float64(s.skips())*float64(s.offset.Count()))
 	}
 	none := 0.0 // logarithm of the probability that every strategy fails
 	for _, t := range s.strategies {

@@ -23,9 +23,9 @@ func (s *Spec) modeOf(def *definition) string {
 	return or(s.Mode, ModeFixed)
 }
 
-// confirms reports whether survivors are tested once more with a need of their
+// Confirms reports whether survivors are tested once more with a need of their
 // own.
-func (s *Spec) confirms() bool { return s.Mode == ModeTwoPhase || s.Direction == Bidirectional }
+func (s *Spec) Confirms() bool { return s.Mode == ModeTwoPhase || s.Direction == Bidirectional }
 
 // checkMode checks what mode and direction ask for together.
 func (s *Spec) checkMode() error {
@@ -44,7 +44,7 @@ func (s *Spec) checkMode() error {
 		return &SpecError{"the mode hybrid finds the skips itself, and skips were given", "leave out --skip, or use --mode two-phase"}
 	case len(s.Strategies) > MaxStrategies:
 		return &SpecError{fmt.Sprintf("%d strategies were given, and the limit is %d", len(s.Strategies), MaxStrategies), strategyHelp()}
-	case !s.confirms() && s.ConfirmMatches != 0:
+	case !s.Confirms() && s.ConfirmMatches != 0:
 		return &SpecError{"a need for confirmation was given, and nothing is confirmed", "use it with --mode two-phase or --direction bidirectional"}
 	case direction != Bidirectional && s.Split != 0:
 		return &SpecError{"a split of the draws was given, and the draws are not divided", "use it with --direction bidirectional"}
@@ -61,7 +61,7 @@ func (s *Spec) checkSplit() error {
 	if s.Direction != Bidirectional {
 		return nil
 	}
-	if n := int64(len(s.Draws)); int64(s.Split) >= n || knownOf(s.Draws[:s.Split]) == 0 || knownOf(s.Draws[s.Split:]) == 0 {
+	if n := int64(len(s.Draws)); int64(s.Split) >= n || Known(s.Draws[:s.Split]) == 0 || Known(s.Draws[s.Split:]) == 0 {
 		return &SpecError{
 			fmt.Sprintf("a split after %d of %d draws leaves no known draws on one side", s.Split, n),
 			"use a --split between, such as two thirds of the draws",

@@ -9,6 +9,9 @@ import (
 // newline, in the field order of docs/SIEVE.md. What a survivor does not carry
 // is won again from its seed.
 func (s *Search) AppendJSON(dst []byte, v Survivor) []byte {
+	if s.candidates != nil {
+		v.Seed = s.candidates[v.Seed].Seed
+	}
 	total := len(s.points)
 	dst = append(dst, `{"seed":"`...)
 	dst = strconv.AppendUint(dst, v.Seed, 10)

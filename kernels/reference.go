@@ -36,7 +36,10 @@ func referenceSurvivor(s *Search, seed uint64) (Survivor, bool) {
 
 func referenceBest(s *Search, seed uint64) (best Survivor) {
 	matches := -1
-	outputs := referenceReach(s, seed)
+	var outputs []uint64
+	if s.strategies != nil {
+		outputs = referenceReach(s, seed)
+	}
 	for _, t := range s.strategies {
 		for offset := s.offset.Min; offset <= s.offset.Max; offset++ {
 			if n, skips := referenceTrail(s, t, outputs[offset:]); n > matches {

@@ -21,8 +21,9 @@ type Search struct {
 	direction string
 	plan      plan
 
-	strategies   []Strategy // of a variable skip; nil for a fixed one
-	confirm      *Search    // that tests the survivors once more; may be nil
+	candidates   []Candidate // that are tested instead of a range of seeds
+	strategies   []Strategy  // of a variable skip; nil for a fixed one
+	confirm      *Search     // that tests the survivors once more; may be nil
 	confirmation confirmation
 	tracers      sync.Pool // of *sieve, for records
 }
@@ -128,9 +129,17 @@ func (s *Spec) layer(def *definition, direction string, part extent, need uint32
 			return nil, err
 		}
 	}
+	skip := s.Skip
+	candidates := s.candidatesOf(def.Name)
+	for i, c := range candidates {
+		if i == 0 {
+			skip = Bounds{c.Skip, c.Skip}
+		}
+		skip = Bounds{min(skip.Min, c.Skip), max(skip.Max, c.Skip)}
+	}
 	search := &Search{
 		def: sight.def, observe: sight.reduce, sight: sight, observed: observe.String(), draws: part.end - part.from, need: int(need),
-		skip: s.Skip, offset: s.Offset, direction: direction, strategies: strategies,
+		skip: skip, offset: s.Offset, direction: direction, strategies: strategies, candidates: candidates,
 	}
 	draws := s.Draws
 	if direction == ReverseWindow || direction == Backward {
@@ -218,8 +227,23 @@ func (s *Search) Offset() Bounds { return s.offset }
 // Observe is the observation in its canonical form.
 func (s *Search) Observe() string { return s.observed }
 
-// Space is the whole seed space of the generator.
-func (s *Search) Space() Range { return s.def.Space() }
+// Space is the whole seed space of the generator, or the positions in the list
+// of its candidates.
+func (s *Search) Space() Range {
+	if s.candidates != nil {
+		return Range{0, uint64(len(s.candidates)) - 1}
+	}
+	return s.def.Space()
+}
+
+// Over is the range to search when the asked one was asked for: a list of
+// candidates is searched as a whole.
+func (s *Search) Over(asked Range) Range {
+	if s.candidates != nil {
+		return s.Space()
+	}
+	return asked
+}
 
 // CheckSeeds refuses a range that goes beyond the generator's seed space.
 func (s *Search) CheckSeeds(r Range) error {
@@ -243,10 +267,21 @@ func (s *Search) StepsPerSeed() uint64 {
 	if s.strategies != nil {
 		return s.hybridSteps()
 	}
+	if s.candidates != nil {
+		return s.candidateSteps()
+	}
 	skips, offsets := s.skip.Count(), s.offset.Count()
 	sumOffset := sumTo(uint64(s.offset.Max)) - sumTo(uint64(s.offset.Min)) + uint64(s.offset.Min)
 	sumSkip := sumTo(uint64(s.skip.Max)) - sumTo(uint64(s.skip.Min)) + uint64(s.skip.Min) + skips
 	return addSat(mulSat(skips, sumOffset), mulSat(mulSat(offsets, uint64(s.draws)), sumSkip))
+}
+
+// skips is how many skips are tried for a seed.
+func (s *Search) skips() uint64 {
+	if s.candidates != nil {
+		return 1
+	}
+	return s.skip.Count()
 }
 
 // Grain is how many seeds make a small first probe: a quarter of a second on
@@ -264,7 +299,7 @@ func (s *Search) cost() uint64 {
 	if s.plan.first == 1 {
 		return addSat(3, outputs)
 	}
-	pairs := mulSat(s.skip.Count(), s.offset.Count())
+	pairs := mulSat(s.skips(), s.offset.Count())
 	return addSat(outputs, mulSat(pairs, uint64(s.plan.first)))
 }
 

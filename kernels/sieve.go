@@ -53,6 +53,9 @@ func newSieve(s *Search) *sieve {
 
 func (v *sieve) run(abort *atomic.Bool, r Range, found []Survivor) ([]Survivor, Account) {
 	v.abort = abort
+	if v.search.candidates != nil {
+		return v.runCandidates(r, found)
+	}
 	if v.search.plan.head > maxChain {
 		return v.runOneByOne(r, found)
 	}
@@ -192,7 +195,7 @@ func (v *sieve) test(seed uint64, row []uint64) (best Survivor, ok bool) {
 	if v.search.strategies != nil {
 		best, ok = v.testHybrid(seed, row)
 	} else {
-		best, ok = v.testPairs(seed, row)
+		best, ok = v.testPairs(seed, row, v.search.skip)
 	}
 	if !ok || v.confirm == nil {
 		return best, ok
@@ -205,13 +208,13 @@ func (v *sieve) begin(seed uint64, row []uint64) {
 	v.seed, v.seen, v.opened, v.walking = seed, row, false, false
 }
 
-// testPairs finds the best skip and offset of one seed, and says whether they
-// reach the need.
-func (v *sieve) testPairs(seed uint64, row []uint64) (best Survivor, ok bool) {
+// testPairs finds the best of some skips and all offsets of one seed, and says
+// whether they reach the need.
+func (v *sieve) testPairs(seed uint64, row []uint64, skips Bounds) (best Survivor, ok bool) {
 	s := v.search
 	v.begin(seed, row)
 	wanted := s.need // matches that would make a pair the best so far
-	for skip := s.skip.Min; skip <= s.skip.Max; skip++ {
+	for skip := skips.Min; skip <= skips.Max; skip++ {
 		for offset := s.offset.Min; offset <= s.offset.Max; offset++ {
 			matches, enough := v.compare(skip, offset, len(s.points)-wanted)
 			if v.abort.Load() {

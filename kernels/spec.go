@@ -74,6 +74,8 @@ type Spec struct {
 	ConfirmMatches uint32     // as MinMatches, for the second phase or the held-out part
 
 	KeepAll bool // allows MinMatches 0, which keeps every seed
+
+	Candidates []Candidate // to test instead of a range of seeds, each at its own skip
 }
 
 // Need is the number of matches that a threshold, from 0 to 1, asks for.
@@ -93,9 +95,10 @@ func (e *SpecError) Error() string { return "kernels: " + e.What }
 func (e *SpecError) Remedy() string { return e.Do }
 
 // Known is how many draws are compared.
-func (s *Spec) Known() int { return knownOf(s.Draws) }
+func (s *Spec) Known() int { return Known(s.Draws) }
 
-func knownOf(draws []Draw) int {
+// Known is how many of the draws are compared.
+func Known(draws []Draw) int {
 	n := 0
 	for _, d := range draws {
 		if d.Known {
@@ -108,7 +111,7 @@ func knownOf(draws []Draw) int {
 // Validate reports the first thing that is wrong with the spec, as a
 // [*SpecError] or an [*UnknownGeneratorError].
 func (s *Spec) Validate() error {
-	for _, check := range []func() error{s.checkMode, s.checkGenerators, s.checkDraws, s.checkBounds, s.checkNeed} {
+	for _, check := range []func() error{s.checkMode, s.checkGenerators, s.checkDraws, s.checkBounds, s.checkNeed, s.checkCandidates} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -211,7 +214,7 @@ func (s *Spec) checkBounds() error {
 func (s *Spec) checkNeed() error {
 	known, confirmed := s.Known(), s.Known()
 	if s.Direction == Bidirectional {
-		known = knownOf(s.Draws[:s.Split])
+		known = Known(s.Draws[:s.Split])
 		confirmed -= known
 	}
 	if int64(s.MinMatches) > int64(known) {
@@ -226,7 +229,7 @@ func (s *Spec) checkNeed() error {
 			"raise --threshold or --min-matches, or ask for every seed explicitly with --keep-all",
 		}
 	}
-	if s.confirms() && (s.ConfirmMatches == 0 || int64(s.ConfirmMatches) > int64(confirmed)) {
+	if s.Confirms() && (s.ConfirmMatches == 0 || int64(s.ConfirmMatches) > int64(confirmed)) {
 		return &SpecError{
 			fmt.Sprintf("%d matches are needed of the %d known draws that confirm a seed", s.ConfirmMatches, confirmed),
 			"use a --confirm-threshold above 0 and up to 1",
@@ -251,6 +254,7 @@ type wireSpec struct {
 	Strategies     []string `json:"strategies,omitempty"`
 	Split          uint32   `json:"split,omitempty"`
 	ConfirmMatches uint32   `json:"confirm_matches,omitempty"`
+	Candidates     []string `json:"candidates,omitempty"` // "SEED SKIP" or "SEED SKIP FAMILY"
 }
 
 // Encode is the canonical JSON of the spec: equal questions give equal bytes.
@@ -273,6 +277,9 @@ func (s *Spec) Encode() []byte {
 	}
 	for _, t := range s.Strategies {
 		w.Strategies = append(w.Strategies, t.Name)
+	}
+	for _, c := range s.Candidates {
+		w.Candidates = append(w.Candidates, c.String())
 	}
 	if observe, err := parseObserve(s.Observe); err == nil {
 		w.Observe = observe.String()
@@ -321,6 +328,13 @@ func DecodeSpec(b []byte) (*Spec, error) {
 			return nil, err
 		}
 		s.Strategies = append(s.Strategies, t)
+	}
+	for _, text := range w.Candidates {
+		c, err := parseCandidate(strings.Split(text, " "))
+		if err != nil {
+			return nil, fmt.Errorf("kernels: decode spec: candidate %q: %w", clip(text), err)
+		}
+		s.Candidates = append(s.Candidates, c)
 	}
 	for i, text := range w.Draws {
 		var err error

@@ -150,7 +150,7 @@ func planJob(r *v1.SubmitRequest) (p plannedJob, err error) {
 		if err != nil {
 			return p, err
 		}
-		seeds := kernels.Range{First: r.First, Last: r.Last}
+		seeds := search.Over(kernels.Range{First: r.First, Last: r.Last})
 		if err := search.CheckSeeds(seeds); err != nil {
 			return p, err
 		}
@@ -168,7 +168,7 @@ func planJob(r *v1.SubmitRequest) (p plannedJob, err error) {
 // shapeOf names searches that run at equal rates: the generator and a digest of
 // everything else but the values of the draws.
 func shapeOf(generator string, s *kernels.Spec) string {
-	h := sha256.Sum256(fmt.Appendf(nil, "%s %v %v %d %d %s %s", s.Observe, s.Skip, s.Offset, len(s.Draws), s.MinMatches, s.Mode, s.Direction))
+	h := sha256.Sum256(fmt.Appendf(nil, "%s %v %v %d %d %s %s %v %d", s.Observe, s.Skip, s.Offset, len(s.Draws), s.MinMatches, s.Mode, s.Direction, s.Strategies, s.Split))
 	return generator + "/" + hex.EncodeToString(h[:6])
 }
 

@@ -41,15 +41,16 @@ func (l *localRun) all(ctx context.Context, device kernels.Device) error {
 		if err := l.one(ctx, device, s); err != nil {
 			return err
 		}
-		l.finished += l.search.seeds.Size()
-		l.stepsDone += l.search.seeds.Size() * float64(s.StepsPerSeed())
+		seeds := s.Over(l.search.seeds).Size()
+		l.finished += seeds
+		l.stepsDone += seeds * float64(s.StepsPerSeed())
 	}
 	return nil
 }
 
 // one searches the range under one generator.
 func (l *localRun) one(ctx context.Context, device kernels.Device, s *kernels.Search) error {
-	seeds := l.search.seeds
+	seeds := s.Over(l.search.seeds)
 	searcher, err := device.Prepare(ctx, s)
 	if err != nil {
 		return err

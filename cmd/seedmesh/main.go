@@ -74,7 +74,7 @@ func newRoot(e *env) *cobra.Command {
 		&cobra.Group{ID: groupJobs, Title: "Jobs:"},
 		&cobra.Group{ID: groupMesh, Title: "The mesh:"},
 	)
-	addGroup(root, groupSearch, newSieve(e), newPlan(e), newPredict(e), newGenerators(e), newDemo(e))
+	addGroup(root, groupSearch, newSieve(e), newReverseSieve(e), newPlan(e), newPredict(e), newGenerators(e), newDemo(e))
 	addGroup(root, groupJobs, newJobs(e), newJob(e), newResults(e), newLedger(e))
 	addGroup(root, groupMesh, newInit(e), newToken(e), newJoin(e), newUp(e), newNodes(e), newNode(e), newStatus(e), newConfig(e))
 	root.AddCommand(newCompletion(e), newVersion(e), newExecutor(e))

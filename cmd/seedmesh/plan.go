@@ -95,13 +95,14 @@ func planLocal(ctx context.Context, s *search, chunkTime time.Duration, threads 
 	var names []string
 	var seconds, chunks float64
 	for _, one := range s.searches {
-		rate, err := measure(ctx, device, one, s.seeds, calibration/time.Duration(len(s.searches)))
+		seeds := one.Over(s.seeds)
+		rate, err := measure(ctx, device, one, seeds, calibration/time.Duration(len(s.searches)))
 		if err != nil {
 			return nil, err
 		}
 		names = append(names, one.Generator())
-		seconds += s.seeds.Size() / rate
-		chunks += math.Ceil(s.seeds.Size() / math.Max(1, rate*chunkTime.Seconds()))
+		seconds += seeds.Size() / rate
+		chunks += math.Ceil(seeds.Size() / math.Max(1, rate*chunkTime.Seconds()))
 	}
 	plan := &meshv1.PlanReply{
 		Generator: strings.Join(names, ","), Chunks: chunks, ExpectedByChance: s.expected(), Steps: s.steps(),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"slices"
@@ -30,12 +31,37 @@ type searchFlags struct {
 	keepAll      bool
 	mode         string
 	direction    string
+	strategies   []string
+	split        int
+	confirm      float64
+	compatBoth   bool
+	candidates   string
 }
 
 // defaultObserve is what most draws are: the last three digits of an output.
 const defaultObserve = "mod:1000"
 
+// register adds the flags of a search through a range of seeds.
 func (f *searchFlags) register(c *cobra.Command) {
+	f.registerObserved(c)
+	flags := c.Flags()
+	flags.StringVarP(&f.seeds, "seeds", "s", "", "seeds A:B, from A on and before B, such as 0:2^32")
+	flags.StringVar(&f.skip, "skip", "0", "outputs thrown away between two draws: N, or A:B with both ends")
+	flags.StringVar(&f.mode, "mode", kernels.ModeFixed, "fixed: one skip for the whole window; hybrid: a skip that changes; two-phase: hybrid for the survivors of fixed")
+	flags.StringSliceVar(&f.strategies, "strategy", nil, "how a changing skip is followed: a preset's name, or MAX_MISSES:TOLERANCE (default all presets)")
+	flags.BoolVar(&f.compatBoth, "compat-bidirectional", false, "the original system's bidirectional: survivors of forward and of reverse-window both")
+}
+
+// registerCandidates adds the flags of a search through a list of candidates.
+func (f *searchFlags) registerCandidates(c *cobra.Command) {
+	f.skip, f.mode = "0", kernels.ModeFixed
+	c.Flags().StringVar(&f.candidates, "candidates", "", "file with the candidates, - for standard input: what sieve prints, a JSON array, or lines SEED SKIP")
+	f.registerObserved(c)
+}
+
+// registerObserved adds the flags that say what was observed, and how closely it
+// must match.
+func (f *searchFlags) registerObserved(c *cobra.Command) {
 	flags := c.Flags()
 	flags.SortFlags = false
 	flags.StringSliceVarP(&f.generators, "generator", "g", nil, "generator to try; repeat it or separate names by commas (see: seedmesh generators)")
@@ -44,15 +70,14 @@ func (f *searchFlags) register(c *cobra.Command) {
 	flags.IntVar(&f.window, "window", 0, "how many of the draws to use (default all)")
 	flags.IntVar(&f.windowOffset, "window-offset", 0, "number of the first draw to use")
 	flags.StringSliceVar(&f.sessions, "session", nil, "use only the draws of these sessions")
-	flags.StringVarP(&f.seeds, "seeds", "s", "", "seeds A:B, from A on and before B, such as 0:2^32")
-	flags.StringVar(&f.skip, "skip", "0", "outputs thrown away between two draws: N, or A:B with both ends")
 	flags.StringVar(&f.offset, "offset", "0", "outputs thrown away before the first draw: N, or A:B with both ends")
 	flags.StringVar(&f.observe, "observe", defaultObserve, "how an output became a draw: mod:M, raw, top:B, scale:N, range:LO:HI, java.nextInt:N, php.mt_rand:LO:HI, python.randrange:N or v8.floor:N")
 	flags.Float64Var(&f.threshold, "threshold", 1, "rate of known draws that must match")
 	flags.IntVar(&f.minMatches, "min-matches", 0, "the threshold as a count of draws")
 	flags.BoolVar(&f.keepAll, "keep-all", false, "allow a threshold of 0, which keeps every seed")
-	flags.StringVar(&f.mode, "mode", kernels.ModeFixed, "fixed: one skip for the whole window")
-	flags.StringVar(&f.direction, "direction", kernels.Forward, "forward, or reverse-window for the draws in reversed order")
+	flags.IntVar(&f.split, "split", 0, "draws of the first part, for bidirectional (default two thirds)")
+	flags.Float64Var(&f.confirm, "confirm-threshold", 1, "rate of known draws that must match in the second phase, or in the held-out part")
+	flags.StringVar(&f.direction, "direction", kernels.Forward, "forward; reverse-window: the draws in reversed order; backward: seeds are states after the window; bidirectional: a held-out part verifies")
 }
 
 // A search is what the flags ask for: a spec, laid out for each of its
@@ -72,6 +97,10 @@ func (f *searchFlags) parse(c *cobra.Command, e *env) (*search, error) {
 			return nil, err
 		}
 	}
+	candidates, err := f.readCandidates(e)
+	if err != nil {
+		return nil, err
+	}
 	if err := f.missing(); err != nil {
 		return nil, err
 	}
@@ -86,7 +115,7 @@ func (f *searchFlags) parse(c *cobra.Command, e *env) (*search, error) {
 	if err != nil {
 		return nil, err
 	}
-	spec := &kernels.Spec{Generators: f.generators, Observe: f.observe, Mode: f.mode, Direction: f.direction, KeepAll: f.keepAll}
+	spec := &kernels.Spec{Generators: f.generators, Observe: f.observe, Mode: f.mode, Direction: f.direction, KeepAll: f.keepAll, Candidates: candidates}
 	if spec.Skip, err = parseBounds("skip", f.skip); err != nil {
 		return nil, err
 	}
@@ -98,10 +127,52 @@ func (f *searchFlags) parse(c *cobra.Command, e *env) (*search, error) {
 	} else if spec.Draws, err = interruptible(c.Context(), func() ([]kernels.Draw, error) { return f.readDraws(e) }); err != nil {
 		return nil, err
 	}
-	if spec.MinMatches, err = f.need(c, spec.Known()); err != nil {
+	if err := f.readModes(c, spec); err != nil {
 		return nil, err
 	}
 	return compile(spec, seeds)
+}
+
+// readModes reads what depends on the mode and the direction: the strategies, the
+// split and the needs.
+func (f *searchFlags) readModes(c *cobra.Command, spec *kernels.Spec) (err error) {
+	for _, text := range f.strategies {
+		st, err := kernels.ParseStrategy(text)
+		if err != nil {
+			return err
+		}
+		spec.Strategies = append(spec.Strategies, st)
+	}
+	if f.compatBoth {
+		if c.Flags().Changed("direction") {
+			return &usageError{what: "--compat-bidirectional and --direction are both given", next: "leave one of them out"}
+		}
+		spec.Direction = kernels.CompatBidirectional
+	}
+	first, rest := spec.Draws, spec.Draws
+	switch {
+	case spec.Direction == kernels.Bidirectional:
+		if f.split == 0 {
+			f.split = len(spec.Draws) * 2 / 3
+		}
+		if f.split < 0 || f.split >= len(spec.Draws) {
+			return &usageError{what: fmt.Sprintf("--split %d does not divide %d draws", f.split, len(spec.Draws)), next: "use a number of draws between"}
+		}
+		spec.Split = uint32(f.split)
+		first, rest = spec.Draws[:f.split], spec.Draws[f.split:]
+	case f.split != 0:
+		return &usageError{what: "--split is given, and the draws are not divided", next: "use it with --direction bidirectional"}
+	}
+	if !(f.confirm > 0 && f.confirm <= 1) {
+		return &usageError{what: fmt.Sprintf("--confirm-threshold %v is not a rate above 0 and up to 1", f.confirm), next: "such as --confirm-threshold 0.8"}
+	}
+	if spec.Confirms() {
+		spec.ConfirmMatches = kernels.Need(f.confirm, kernels.Known(rest))
+	} else if c.Flags().Changed("confirm-threshold") {
+		return &usageError{what: "--confirm-threshold is given, and nothing is confirmed", next: "use it with --mode two-phase or --direction bidirectional"}
+	}
+	spec.MinMatches, err = f.need(c, kernels.Known(first))
+	return err
 }
 
 // phpSeeds are all seeds of PHP's generators.
@@ -136,6 +207,40 @@ func (f *searchFlags) parsePHP(c *cobra.Command, e *env) (*kernels.PHPPattern, e
 	}
 	return &p, nil
 }
+
+// readCandidates reads --candidates, and sets the flags that follow from it: the
+// generators are those of the candidates, unless they are named.
+func (f *searchFlags) readCandidates(e *env) ([]kernels.Candidate, error) {
+	if f.candidates == "" {
+		return nil, nil
+	}
+	in := e.stdin
+	if f.candidates != "-" {
+		file, err := os.Open(f.candidates)
+		if err != nil {
+			return nil, fileError("the candidates cannot be read:", err)
+		}
+		defer file.Close()
+		in = file
+	}
+	list, err := kernels.ParseCandidates(in)
+	if err != nil {
+		return nil, err
+	}
+	if len(f.generators) == 0 {
+		families := make(map[string]bool)
+		for _, c := range list {
+			families[c.Family] = true
+		}
+		delete(families, "")
+		f.generators = slices.Sorted(maps.Keys(families))
+	}
+	f.seeds = allSeeds
+	return list, nil
+}
+
+// allSeeds stands for the range of a search that has candidates instead.
+const allSeeds = "0:1"
 
 func (f *searchFlags) missing() error {
 	for _, need := range []struct{ flag, value, next string }{
@@ -232,7 +337,7 @@ func compile(spec *kernels.Spec, seeds kernels.Range) (*search, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := one.CheckSeeds(seeds); err != nil {
+		if err := one.CheckSeeds(one.Over(seeds)); err != nil {
 			return nil, err
 		}
 		s.searches = append(s.searches, one)
@@ -241,13 +346,19 @@ func compile(spec *kernels.Spec, seeds kernels.Range) (*search, error) {
 }
 
 // total is the number of seeds over all generators.
-func (s *search) total() float64 { return s.seeds.Size() * float64(len(s.searches)) }
+func (s *search) total() float64 {
+	var sum float64
+	for _, one := range s.searches {
+		sum += one.Over(s.seeds).Size()
+	}
+	return sum
+}
 
 // steps is the work without early stopping, in generator advances.
 func (s *search) steps() float64 {
 	var sum float64
 	for _, one := range s.searches {
-		sum += s.seeds.Size() * float64(one.StepsPerSeed())
+		sum += one.Over(s.seeds).Size() * float64(one.StepsPerSeed())
 	}
 	return sum
 }
@@ -256,7 +367,7 @@ func (s *search) steps() float64 {
 func (s *search) expected() float64 {
 	var sum float64
 	for _, one := range s.searches {
-		sum += kernels.Expected(one, s.seeds.Size())
+		sum += kernels.Expected(one, one.Over(s.seeds).Size())
 	}
 	return sum
 }

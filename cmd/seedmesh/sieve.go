@@ -42,6 +42,13 @@ With --local or --wait the survivors are printed as JSON Lines, sorted by genera
 		RunE: func(c *cobra.Command, _ []string) error { return f.run(c, e) },
 	}
 	f.search.register(c)
+	f.register(c)
+	return c
+}
+
+// register adds the flags that say where the search runs and where its survivors
+// go.
+func (f *sieveFlags) register(c *cobra.Command) {
 	f.job.register(c)
 	flags := c.Flags()
 	flags.BoolVar(&f.local, "local", false, "search on this machine alone, without a mesh")
@@ -50,7 +57,6 @@ With --local or --wait the survivors are printed as JSON Lines, sorted by genera
 	flags.BoolVar(&f.json, "json", false, `print {"job":"ID"}`)
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "show no progress")
 	flags.IntVar(&f.threads, "threads", 0, "threads of --local (default one for each core)")
-	return c
 }
 
 func (f *sieveFlags) run(c *cobra.Command, e *env) error {
@@ -66,6 +72,9 @@ func (f *sieveFlags) run(c *cobra.Command, e *env) error {
 	}
 	if f.local {
 		return f.runLocal(c.Context(), e, s)
+	}
+	if err := s.checkSize(); err != nil {
+		return err
 	}
 	return f.submit(c.Context(), e, s)
 }
