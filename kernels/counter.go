@@ -198,8 +198,13 @@ const (
 )
 
 func philox4x32(key [2]uint64, number uint64) [4]uint64 {
-	c0, c1, c2, c3 := uint32(number), uint32(number>>32), uint32(0), uint32(0)
-	k0, k1 := uint32(key[0]), uint32(key[1])
+	c0, c1, c2, c3 := philoxRounds4x32(uint32(number), uint32(number>>32), uint32(key[0]), uint32(key[1]))
+	return [4]uint64{uint64(c0), uint64(c1), uint64(c2), uint64(c3)}
+}
+
+// philoxRounds4x32 is the block whose counter has two words that are not 0.
+func philoxRounds4x32(c0, c1, k0, k1 uint32) (w0, w1, w2, w3 uint32) {
+	var c2, c3 uint32
 	for range philoxRounds {
 		p0 := uint64(c0) * 0xD2511F53
 		p1 := uint64(c2) * 0xCD9E8D57
@@ -207,7 +212,7 @@ func philox4x32(key [2]uint64, number uint64) [4]uint64 {
 		k0 += 0x9E3779B9
 		k1 += 0xBB67AE85
 	}
-	return [4]uint64{uint64(c0), uint64(c1), uint64(c2), uint64(c3)}
+	return c0, c1, c2, c3
 }
 
 func philox2x32(key [2]uint64, number uint64) [4]uint64 {

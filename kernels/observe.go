@@ -301,7 +301,7 @@ func overlap(p point, last uint64) uint64 {
 type matcher struct {
 	value, inverse, limit uint64
 	shift                 int
-	reduce                reduction // of intervals, which have no such test
+	reduce                reduction // of intervals of residues, which have no such test and no inverse
 }
 
 func (o reduction) matcher(p point) matcher {
@@ -316,11 +316,14 @@ func (o reduction) matcher(p point) matcher {
 	return matcher{value: p.value, inverse: inverseOf(odd), limit: (1<<64 - 1 - p.value) / o.modulus, shift: shift}
 }
 
-// any reports whether one of the outputs matches.
+// anyReduced is any for an interval of residues, which has no inverse.
+func (m *matcher) anyReduced(outputs []uint64) bool {
+	return slices.ContainsFunc(outputs, func(v uint64) bool { return m.reduce.of(v)-m.value <= m.limit })
+}
+
+// any reports whether one of the outputs matches, for a matcher with an inverse.
+// It is small enough to become a part of the innermost loop.
 func (m *matcher) any(outputs []uint64) bool {
-	if m.reduce.modulus != 0 {
-		return slices.ContainsFunc(outputs, func(v uint64) bool { return m.reduce.of(v)-m.value <= m.limit })
-	}
 	value, inverse, shift := m.value, m.inverse, -m.shift
 	least := uint64(1<<64 - 1)
 	for _, v := range outputs {

@@ -123,8 +123,10 @@ func (g *phpMtRangeStream) heads(first, from uint64, n int, dst []uint64) {
 			g.alone(first+uint64(row), from, out)
 			continue
 		}
+		n, inverse, low := g.n, g.inverse, g.low
 		for i, w := range head[from:] {
-			out[i] = g.result(w)
+			residue, _ := bits.Mul64(inverse*w, n)
+			out[i] = low + residue
 		}
 	}
 }

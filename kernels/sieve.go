@@ -159,7 +159,11 @@ func (v *sieve) mayPass(row []uint64) bool {
 	}
 	if p.first == 1 {
 		for _, t := range p.stretches {
-			if p.matcher.any(row[t.from:t.end]) {
+			if row := row[t.from:t.end]; p.matcher.inverse == 0 {
+				if p.matcher.anyReduced(row) {
+					return true
+				}
+			} else if p.matcher.any(row) {
 				return true
 			}
 		}
