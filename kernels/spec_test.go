@@ -258,3 +258,33 @@ func TestLookup(t *testing.T) {
 		}
 	}
 }
+
+func FuzzParseObserve(f *testing.F) {
+	for _, form := range observeForms {
+		f.Add(form.name + ":5:9")
+		f.Add(form.name + ":2^3")
+		f.Add(form.name)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		o, err := parseObserve(text)
+		if err != nil {
+			return
+		}
+		if back, err := parseObserve(o.String()); err != nil || back.String() != o.String() {
+			t.Fatalf("%q is %s, which reads as %v, %v", text, o, back, err)
+		}
+		for _, name := range []string{"mt19937", "java_random_next32", "php_mt_rand", "py_getrandbits32", "v8_random52", "vb6_rnd24"} {
+			def, _ := lookup(name)
+			v, err := o.on(def)
+			if err != nil {
+				continue
+			}
+			values := o.values()
+			for _, value := range []uint64{values.First, values.Last} {
+				if p := v.point(0, Draw{Value: value, Known: true}); v.reduce.chance(p, v.def.outputs()) < 0 {
+					t.Fatalf("%s of %s: a chance below 0", o, name)
+				}
+			}
+		}
+	})
+}
