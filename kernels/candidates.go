@@ -227,3 +227,15 @@ func (s *Search) candidateSteps() uint64 {
 	window := mulSat(uint64(s.draws), skips) / uint64(len(s.candidates))
 	return mulSat(s.offset.Count(), addSat(offset, window))
 }
+
+// skipsOf are the bounds of the candidates' skips, or others when there are none.
+func skipsOf(candidates []Candidate, others Bounds) Bounds {
+	if len(candidates) == 0 {
+		return others
+	}
+	skips := Bounds{candidates[0].Skip, candidates[0].Skip}
+	for _, c := range candidates {
+		skips = Bounds{min(skips.Min, c.Skip), max(skips.Max, c.Skip)}
+	}
+	return skips
+}

@@ -6,9 +6,11 @@
 // [Device] prepares a Search into a [Searcher], which works through ranges.
 // What is computed is defined in docs/SIEVE.md.
 //
-// Read kernels.go for the nouns, spec.go for the checks, generators.go for the
-// registry, search.go and sieve.go for how a seed is tested, cpu.go for the
-// device every machine has, conformance.go for what any device must pass.
+// Read kernels.go for the nouns, spec.go and modes.go for the checks,
+// generators.go for the registry, observe.go for what is seen of outputs,
+// search.go and sieve.go for how a seed is tested (hybrid.go, confirm.go, back.go
+// and candidates.go for the other modes and directions), cpu.go for the device
+// every machine has, conformance.go and reference.go for what any device must pass.
 package kernels
 
 import (

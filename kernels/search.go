@@ -73,49 +73,49 @@ func (s *Spec) Compile(generator string) (*Search, error) {
 	return s.compile(def)
 }
 
+// A layer is one test of a part of the draws: with strategies a variable skip,
+// without them a fixed one.
+type layer struct {
+	direction  string
+	from, end  int // of the draws
+	need       uint32
+	strategies []Strategy
+}
+
 // compile lays a valid spec out for a generator: a search, and what its
 // survivors must pass besides.
 func (s *Spec) compile(def *definition) (*Search, error) {
-	all := extent{0, len(s.Draws)}
-	direction := or(s.Direction, Forward)
+	first := layer{direction: or(s.Direction, Forward), end: len(s.Draws), need: s.MinMatches}
 	if def.reversed {
-		direction = ReverseWindow
+		first.direction = ReverseWindow
 	}
+	second := first
+	var how confirmation
 	switch mode := s.modeOf(def); {
 	case mode == ModeHybrid:
-		return s.layer(def, direction, all, s.MinMatches, s.strategies())
+		first.strategies = s.strategies()
 	case mode == ModeTwoPhase:
-		second, err := s.layer(def, direction, all, s.ConfirmMatches, s.strategies())
-		return s.confirmed(anew, second, err, def, direction, all)
-	case direction == Bidirectional:
-		rest, err := s.layer(def, Bidirectional, extent{int(s.Split), len(s.Draws)}, s.ConfirmMatches, nil)
-		return s.confirmed(heldOut, rest, err, def, Bidirectional, extent{0, int(s.Split)})
-	case direction == CompatBidirectional:
-		reverse, err := s.layer(def, ReverseWindow, all, s.MinMatches, nil)
-		return s.confirmed(besides, reverse, err, def, CompatBidirectional, all)
+		how = anew
+		second.need, second.strategies = s.ConfirmMatches, s.strategies()
+	case first.direction == Bidirectional:
+		how = heldOut
+		first.end, second.from = int(s.Split), int(s.Split)
+		second.need = s.ConfirmMatches
+	case first.direction == CompatBidirectional:
+		how = besides
+		second.direction = ReverseWindow
 	}
-	return s.layer(def, direction, all, s.MinMatches, nil)
+	search, err := s.layer(def, first)
+	if err != nil || how == "" {
+		return search, err
+	}
+	search.confirmation = how
+	search.confirm, err = s.layer(def, second)
+	return search, err
 }
 
-// An extent is the draws from one up to before another.
-type extent struct{ from, end int }
-
-// confirmed is the search with a fixed skip whose survivors another one tests.
-func (s *Spec) confirmed(how confirmation, by *Search, err error, def *definition, direction string, part extent) (*Search, error) {
-	if err != nil {
-		return nil, err
-	}
-	search, err := s.layer(def, direction, part, s.MinMatches, nil)
-	if err != nil {
-		return nil, err
-	}
-	search.confirm, search.confirmation = by, how
-	return search, nil
-}
-
-// layer is one test of a part of the draws: with strategies a variable skip,
-// without them a fixed one.
-func (s *Spec) layer(def *definition, direction string, part extent, need uint32, strategies []Strategy) (*Search, error) {
+// layer lays one test out.
+func (s *Spec) layer(def *definition, l layer) (*Search, error) {
 	observe, err := parseObserve(s.Observe)
 	if err != nil {
 		return nil, err
@@ -124,34 +124,27 @@ func (s *Spec) layer(def *definition, direction string, part extent, need uint32
 	if err != nil {
 		return nil, err
 	}
-	if direction == Backward {
+	if l.direction == Backward {
 		if sight.def, err = sight.def.backwards(); err != nil {
 			return nil, err
 		}
 	}
-	skip := s.Skip
 	candidates := s.candidatesOf(def.Name)
-	for i, c := range candidates {
-		if i == 0 {
-			skip = Bounds{c.Skip, c.Skip}
-		}
-		skip = Bounds{min(skip.Min, c.Skip), max(skip.Max, c.Skip)}
-	}
 	search := &Search{
-		def: sight.def, observe: sight.reduce, sight: sight, observed: observe.String(), draws: part.end - part.from, need: int(need),
-		skip: skip, offset: s.Offset, direction: direction, strategies: strategies, candidates: candidates,
+		def: sight.def, observe: sight.reduce, sight: sight, observed: observe.String(), draws: l.end - l.from, need: int(l.need),
+		skip: skipsOf(candidates, s.Skip), offset: s.Offset, direction: l.direction, strategies: l.strategies, candidates: candidates,
 	}
 	draws := s.Draws
-	if direction == ReverseWindow || direction == Backward {
+	if l.direction == ReverseWindow || l.direction == Backward {
 		draws = slices.Clone(draws)
 		slices.Reverse(draws)
 	}
-	for i := part.from; i < part.end; i++ {
+	for i := l.from; i < l.end; i++ {
 		if d := draws[i]; d.Known {
 			search.points = append(search.points, sight.point(uint64(i), d))
 		}
 	}
-	if strategies != nil {
+	if l.strategies != nil {
 		search.layOutHybrid()
 	} else {
 		search.layOut()
