@@ -111,7 +111,7 @@ var gslWaterman14 = definition{
 	backward:   gslWaterman14Word.back,
 }
 
-var gslMinstdWord = &lehmer{16807, mersenne31}
+var gslMinstdWord = &lehmer{mul: 16807, prime: mersenne31, whole: true}
 
 var gslMinstd = definition{
 	Generator: Generator{
@@ -123,7 +123,6 @@ var gslMinstd = definition{
 		Definition: "x=seed, 0 becomes 1. x=16807*x mod 2147483647",
 		Source:     "GSL 2.7.1 gsl_rng_minstd",
 	},
-	least:      1,
 	most:       mersenne31 - 1,
 	jumps:      true,
 	setupSteps: 1,
@@ -131,7 +130,7 @@ var gslMinstd = definition{
 	backward:   gslMinstdWord.back,
 }
 
-var gslFishman18Word = &lehmer{62089911, mersenne31}
+var gslFishman18Word = &lehmer{mul: 62089911, prime: mersenne31}
 
 var gslFishman18 = definition{
 	Generator: Generator{
@@ -151,7 +150,7 @@ var gslFishman18 = definition{
 	backward:   gslFishman18Word.back,
 }
 
-var gslFishman20Word = &lehmer{48271, mersenne31}
+var gslFishman20Word = &lehmer{mul: 48271, prime: mersenne31}
 
 var gslFishman20 = definition{
 	Generator: Generator{
@@ -171,7 +170,7 @@ var gslFishman20 = definition{
 	backward:   gslFishman20Word.back,
 }
 
-var gslLecuyer21Word = &lehmer{40692, ecuyerModB}
+var gslLecuyer21Word = &lehmer{mul: 40692, prime: ecuyerModB}
 
 var gslLecuyer21 = definition{
 	Generator: Generator{

@@ -6,7 +6,7 @@ package kernels
 const subtractText = "LCG e: e0=seed mod 2147483563 (0 becomes 1), e=40014*e mod 2147483563; X_0..X_{r-1}: each = sum of ceil(w/32) LCG outputs (low first, times 2^(32j)) " +
 	"mod 2^w; carry=1 if X_{r-1}==0 else 0; y=X_{i-s}-X_{i-r}-carry; carry=(y<0); X_i=y mod 2^w; output X_i."
 
-var minstdRand0Word = &lehmer{16807, mersenne31}
+var minstdRand0Word = &lehmer{mul: 16807, prime: mersenne31}
 
 var minstdRand0 = definition{
 	Generator: Generator{
@@ -137,7 +137,7 @@ func (g *subtractWithCarry) seed(seed uint64) {
 	if seed == 0 {
 		seed = 19780503
 	}
-	fill := lehmerStream{lehmer: lehmer{40014, 2147483563}}
+	fill := lehmerStream{lehmer: lehmer{mul: 40014, prime: 2147483563}}
 	fill.seed(seed)
 	var parts [2]uint64
 	for i := range g.words {

@@ -78,9 +78,19 @@ func inverseOf(odd uint64) uint64 {
 // oneForZero is the start of generators that cannot leave the state 0.
 func oneForZero(seed uint64) uint64 { return max(seed, 1) }
 
-// A lehmer generator steps x -> mul*x modulo a prime below 2^32. A seed is taken
-// modulo the prime, and 0 becomes 1. It jumps.
-type lehmer struct{ mul, prime uint64 }
+// A lehmer generator steps x -> mul*x modulo a prime below 2^32. It jumps.
+type lehmer struct {
+	mul, prime uint64
+	whole      bool // the seed is not taken modulo the prime
+}
+
+// start is the state of a seed, for which 0 becomes 1.
+func (l *lehmer) start(seed uint64) uint64 {
+	if l.whole {
+		return oneForZero(seed)
+	}
+	return oneForZero(seed % l.prime)
+}
 
 func (l *lehmer) open() stream { return &lehmerStream{lehmer: *l} }
 
@@ -91,7 +101,7 @@ type lehmerStream struct {
 	jump   uint64 // mul to the power of length
 }
 
-func (g *lehmerStream) seed(seed uint64) { g.x = oneForZero(seed % g.prime) }
+func (g *lehmerStream) seed(seed uint64) { g.x = g.start(seed) }
 
 func (g *lehmerStream) skip(n uint64) {
 	if g.length != n || g.jump == 0 {
@@ -111,8 +121,7 @@ func (g *lehmerStream) fill(dst []uint64) {
 
 func (l *lehmer) back() backStream {
 	inverse := powMod(l.mul, l.prime-2, l.prime)
-	start := func(seed uint64) uint64 { return oneForZero(seed % l.prime) }
-	return &rewinder{start: start, seedOf: itself, before: func(state uint64) (earlier, output uint64) {
+	return &rewinder{start: l.start, seedOf: itself, before: func(state uint64) (earlier, output uint64) {
 		return state * inverse % l.prime, state
 	}}
 }

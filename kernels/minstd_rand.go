@@ -15,7 +15,7 @@ var minstdRand = definition{
 	jumps:      true,
 	setupSteps: 1,
 	open:       func() stream { return new(minstdStream) },
-	backward:   (&lehmer{48271, mersenne31}).back,
+	backward:   (&lehmer{mul: 48271, prime: mersenne31}).back,
 }
 
 var minstdStep = affine31{mul: 48271}

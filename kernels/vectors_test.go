@@ -303,3 +303,13 @@ func TestGoldenCases(t *testing.T) {
 		})
 	}
 }
+
+// TestStuckSeed is a seed that only GSL's minstd does not reduce: the modulus.
+func TestStuckSeed(t *testing.T) {
+	for name, want := range map[string]uint64{"gsl_minstd": 0, "minstd_rand0": 16807, "gsl_fishman20": 48271} {
+		got, err := Predict(name, mersenne31, 0, 0, 0, 3, "raw")
+		if err != nil || got[0] != want {
+			t.Errorf("%s of its modulus gives %v, %v, want %d first", name, got, err, want)
+		}
+	}
+}
