@@ -47,7 +47,7 @@ func TestModesOnAMesh(t *testing.T) {
 		searches = append(searches, s)
 		ids = append(ids, m.submit(m.nodes[i%3], s))
 		if i == 3 {
-			m.kill(2)
+			m.kill(2, "worker")
 			m.up(2)
 		}
 	}
