@@ -64,7 +64,8 @@ var owners = map[string][]string{
 	"connectrpc.com/connect":     {"node/api", "node/api/meshv1/meshv1connect", "node", "cmd/seedmesh"},
 	"google.golang.org/protobuf": {"node/api/meshv1", "node/slot", "node/slot/slotpb", "cmd/seedmesh"},
 	// An assembler, in a module of its own that only writes kernels/simd_amd64.s.
-	"github.com/mmcloughlin/avo": {"kernels/internal/asmgen"},
+	"github.com/mmcloughlin/avo":        {"kernels/internal/asmgen"},
+	"github.com/anishathalye/porcupine": {"tests/bubble"}, // checks histories of clients; MIT, alive
 	// Plain system calls and protocol numbers.
 	"golang.org/x/sys": {"consensus", "transport", "node", "node/api", "node/blob", "node/host", "node/slot", "cmd/seedmesh", "tests", "kernels"},
 	"golang.org/x/net": {"transport", "node/api"},

@@ -24,6 +24,7 @@ import (
 //   - log time goes back, or runs ahead of the time that has passed;
 //   - I5: a slot holds more than two claims, a seed is claimed twice without the
 //     second claim being marked, or a slot works on two attempts at once;
+//   - I4: a result is committed with fewer holders than it needs;
 //   - I8: the state of a job that has ended changes.
 type record struct {
 	began time.Time
@@ -33,10 +34,18 @@ type record struct {
 	newest   uint64       // index
 	now      jobs.Instant // log time there
 	ended    map[jobs.JobID]jobs.JobState
+	results  map[result]bool
+	copies   int          // that a result needed before the newest index
 	open     []jobs.Range // of unfinished jobs, at the newest index
 	held     []holding    // of unfinished jobs, at the newest index
 	attempts []attempt
 	wrong    map[string]bool
+}
+
+// result is a committed piece with survivors.
+type result struct {
+	job jobs.JobID
+	jobs.Range
 }
 
 // holding is a claim with the name of its node.
@@ -55,7 +64,8 @@ type attempt struct {
 func newRecord() *record {
 	return &record{
 		began: time.Now(), digests: map[uint64]jobs.Digest{},
-		ended: map[jobs.JobID]jobs.JobState{}, wrong: map[string]bool{},
+		ended:   map[jobs.JobID]jobs.JobState{},
+		results: map[result]bool{}, wrong: map[string]bool{},
 	}
 }
 
@@ -106,7 +116,9 @@ func (r *record) applied(node int, index uint64, s *jobs.State) {
 			continue
 		}
 		r.claims(s, j, index)
+		r.holders(s, j, index)
 	}
+	r.copies = s.CopiesRequired()
 }
 
 // claims checks that no seed is claimed twice, and notes who holds what.
@@ -139,6 +151,22 @@ func (r *record) startedSince(at time.Time, seeds kernels.Range) (count int) {
 		}
 	}
 	return count
+}
+
+// holders checks that what was committed last has the holders that it needs.
+func (r *record) holders(s *jobs.State, j *jobs.Job, index uint64) {
+	for _, st := range j.Stages {
+		for _, p := range st.Done {
+			committed := result{j.ID, p.Range}
+			if p.Survivors == 0 || r.results[committed] {
+				continue
+			}
+			r.results[committed] = true
+			if len(p.Holders) < min(r.copies, s.CopiesRequired()) {
+				r.complain("I4: seeds %v of job %s are committed with %d holders at index %d", p.Range, j.ID, len(p.Holders), index)
+			}
+		}
+	}
 }
 
 // heldBy gives the seeds under claims of some nodes.

@@ -75,7 +75,8 @@ var faultKinds = []fault{
 	{"leader cut off", 3, (*nemesis).cutLeader},
 	{"node cut off", 2, func(n *nemesis) func() int { return n.cutOff(n.IntN(n.size()), plane{}, true, true) }},
 	{"node cut off one way", 4, (*nemesis).cutOneWay},
-	{"bridge", 3, (*nemesis).bridge},
+	{"bridge", 2, (*nemesis).bridge},
+	{"majority ring", 2, (*nemesis).ring},
 	{"gossip cut", 2, func(n *nemesis) func() int { return n.cutOff(n.IntN(n.size()), planeNamed("gossip"), true, true) }},
 	{"raft cut", 2, func(n *nemesis) func() int { return n.cutOff(n.IntN(n.size()), planeNamed("raft"), true, true) }},
 	{"forwarding cut", 2, func(n *nemesis) func() int { return n.cutOff(n.IntN(n.size()), planeNamed("forward"), true, true) }},
@@ -168,6 +169,24 @@ func (n *nemesis) bridge() func() int {
 	for _, a := range left {
 		for _, b := range right {
 			paths = append(paths, memnet.Both(host(a), host(b))...)
+		}
+	}
+	return n.lose(paths)
+}
+
+// ring leaves each node its two neighbours in some order, so that each reaches a
+// majority and no two the same one. It takes five nodes.
+func (n *nemesis) ring() func() int {
+	if n.size() < 5 {
+		return nil
+	}
+	nodes := n.Perm(n.size())
+	var paths []memnet.Path
+	for i, a := range nodes {
+		for k, b := range nodes[i+1:] {
+			if apart := k + 1; apart > 1 && apart < n.size()-1 {
+				paths = append(paths, memnet.Both(host(a), host(b))...)
+			}
 		}
 	}
 	return n.lose(paths)
