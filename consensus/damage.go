@@ -51,7 +51,12 @@ type DiskError struct {
 }
 
 func (e *DiskError) Error() string {
-	return fmt.Sprintf("consensus: %s %s failed: %v", e.Doing, e.Path, e.Err)
+	cause := e.Err
+	var path *fs.PathError
+	if errors.As(cause, &path) {
+		cause = path.Err // the path is said already
+	}
+	return fmt.Sprintf("consensus: %s %s failed: %v", e.Doing, e.Path, cause)
 }
 
 // Unwrap is the error of the operating system.

@@ -30,6 +30,7 @@ func (m *mesh) refuses(i int, kind, file string) {
 	if strings.Contains(stderr, "goroutine ") {
 		m.Fatalf("%s: the node panicked:\n%s", kind, stderr)
 	}
+	m.Logf("%s: %s", kind, lastError(stderr))
 	m.landed(kind, "refused, with the file and what to do")
 }
 
@@ -57,11 +58,7 @@ func TestDamagedDataDirectory(t *testing.T) {
 	}
 	victim := (m.leader() + 1) % 3
 	dir := m.nodes[victim].dir
-	var snapshots []string
-	m.await(startWait, "snapshot", func() bool {
-		snapshots, _ = filepath.Glob(filepath.Join(dir, "raft", "snapshots", "*", "state.bin"))
-		return len(snapshots) > 0
-	})
+	m.await(startWait, "snapshot", func() bool { return len(m.snapshotsOf(victim)) > 0 })
 	s := m.undisturbed(r, 3*simRate*4, 2)
 	id := m.submit(m.nodes[0], s)
 	m.atShare(id, 0.2)
@@ -73,7 +70,7 @@ func TestDamagedDataDirectory(t *testing.T) {
 		{"damaged log: cut off", "raft/log.db", halved},
 		{"damaged log: its head", "raft/log.db", func(b []byte) []byte { b[40] ^= 1; return b }},
 		{"damaged log: gone", "raft/log.db", func([]byte) []byte { return nil }},
-		{"damaged snapshot", strings.TrimPrefix(snapshots[0], dir+"/"), flipped},
+		{"damaged snapshot", strings.TrimPrefix(m.snapshotsOf(victim)[0], dir+"/"), flipped},
 		{"damaged certificate", "node.pem", flipped},
 		{"damaged key", "node.key", halved},
 		{"damaged identity", "identity.json", halved},
@@ -98,6 +95,16 @@ func TestDamagedDataDirectory(t *testing.T) {
 	m.refuses(victim, "damaged log: an entry", "raft/log.db")
 	m.replace(victim)
 	m.check(id, s)
+}
+
+// snapshotsOf lists the files of a node's snapshots that are complete.
+func (m *mesh) snapshotsOf(i int) []string {
+	m.Helper()
+	files, err := filepath.Glob(filepath.Join(m.nodes[i].dir, "raft", "snapshots", "*[0-9]", "state.bin"))
+	if err != nil {
+		m.Fatal(err)
+	}
+	return files
 }
 
 // entryFlipped changes a generator's name wherever the log has it: the pages of the

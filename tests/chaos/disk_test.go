@@ -80,6 +80,7 @@ func TestFullDiskStopsANode(t *testing.T) {
 	if !strings.Contains(said, "no space left on device") || !strings.Contains(said, "make room") || strings.Contains(said, "goroutine ") {
 		t.Fatalf("a node without room says: %s", said)
 	}
+	t.Logf("a node without room says: %s", said)
 	m.landed("full disk under the log", holds)
 	m.check(id, s)
 	if err := os.Remove(filler); err != nil {
