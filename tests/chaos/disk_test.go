@@ -73,7 +73,7 @@ func TestFullDiskStopsANode(t *testing.T) {
 	id := m.submit(m.nodes[victim], s)
 	m.atShare(id, 0.1)
 	filler := m.fill(dir)
-	if code := m.exited(victim, func() { m.write(r) }); code != 1 {
+	if code := m.exited(victim, func() { m.writeDraws(r, strings.Repeat("1 2 3 ", 1000)) }); code != 1 {
 		t.Fatalf("a node without room exits %d, want 1:\n%s", code, lastError(m.logOf(victim)))
 	}
 	said := lastError(m.logOf(victim))

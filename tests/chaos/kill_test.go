@@ -151,6 +151,7 @@ var standstills = []struct {
 // TestStandstills stops nodes for longer and longer while a job runs. Those that
 // come back after their work was given to others must not get it counted twice.
 func TestStandstills(t *testing.T) {
+	t.Parallel() // with the frozen executor: both wait more than they work
 	list := standstills[:4]
 	if *rounds >= 10 {
 		list = slices.Concat(standstills, standstills)
@@ -170,6 +171,7 @@ func TestStandstills(t *testing.T) {
 // TestFrozenExecutor stops an executor alone for longer than its node lets it be
 // silent: the node kills it, and the piece is worked again.
 func TestFrozenExecutor(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t, 1, simulated(simRate))
 	s := m.undisturbed(rand.New(rand.NewPCG(*seed, 4)), simRate*6, 2)
 	id := m.submit(m.nodes[0], s)

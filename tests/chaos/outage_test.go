@@ -48,8 +48,14 @@ func TestRefusedWrites(t *testing.T) {
 // gives no answer, and gives the job's name.
 func (m *mesh) write(r *rand.Rand) string {
 	m.Helper()
+	return m.writeDraws(r, "1 2 3")
+}
+
+// writeDraws is write with other draws, whose number makes it large or small.
+func (m *mesh) writeDraws(r *rand.Rand, text string) string {
+	m.Helper()
 	name := fmt.Sprintf("w%016x", r.Uint64())
-	draws, err := kernels.ParseDraws(strings.NewReader("1 2 3"))
+	draws, err := kernels.ParseDraws(strings.NewReader(text))
 	if err != nil {
 		m.Fatal(err)
 	}
