@@ -16,7 +16,8 @@ import (
 
 // This file has the faults. Each proves that it happened before it counts.
 
-// holds names the invariants that [mesh.check] checks after a fault.
+// holds names the invariants that [mesh.check] checks after a fault. A test that
+// does not end with it says what it checks in mesh.checks.
 const holds = "I1 I2 I3 I4 I5 I9 I10 I12"
 
 // landed notes a fault that was proven to have happened.
@@ -39,7 +40,7 @@ func (m *mesh) kill(i int, role string) {
 	if status := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGKILL {
 		m.Fatalf("%s did not die of SIGKILL: %v", p.name, p.cmd.ProcessState)
 	}
-	m.landed("kill -9 of "+role, holds)
+	m.landed("kill -9 of "+role, m.checks)
 }
 
 // freeze stops processes with SIGSTOP and proves that they stand still.
@@ -53,7 +54,7 @@ func (m *mesh) freeze(role string, pids ...int) {
 	for _, pid := range pids {
 		m.await(5*time.Second, "stopped process", func() bool { return statOf(pid).state == "T" })
 	}
-	m.landed("SIGSTOP of "+role, holds)
+	m.landed("SIGSTOP of "+role, m.checks)
 }
 
 // thaw lets them go on.
@@ -84,7 +85,7 @@ func (m *mesh) killExecutor(i int) bool {
 		s := statOf(pids[0]).state
 		return s == "" || s == "Z" || s == "X"
 	})
-	m.landed("kill -9 of an executor", holds)
+	m.landed("kill -9 of an executor", m.checks)
 	return true
 }
 

@@ -69,6 +69,7 @@ type mesh struct {
 	*testing.T
 	dir    string
 	config string
+	checks string // invariants that are checked after its kills and standstills
 	nodes  []*proc
 }
 
@@ -86,7 +87,7 @@ func newMesh(t *testing.T, n int, config string) *mesh {
 	if testing.Short() {
 		t.Skip("meshes of real processes take minutes")
 	}
-	m := &mesh{T: t, dir: t.TempDir()}
+	m := &mesh{T: t, dir: t.TempDir(), checks: holds}
 	if config != "" {
 		m.config = filepath.Join(m.dir, "cluster.toml")
 		if err := os.WriteFile(m.config, []byte(config), 0o600); err != nil {

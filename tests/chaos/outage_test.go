@@ -25,6 +25,7 @@ var kills = flag.Int("chaos.kills", 10, "kills of a leader whose outage is measu
 // client that was connected before gets no write acknowledged.
 func TestRefusedWrites(t *testing.T) {
 	m := newMesh(t, 3, simulated(simRate))
+	m.checks = "I2 I10 I12"
 	r := rand.New(rand.NewPCG(*seed, 5))
 	for round := range *kills {
 		m.write(r) // all are connected and in order
@@ -102,6 +103,7 @@ func TestLeadersAndAnothersPieces(t *testing.T) {
 // they held is held by nobody that lives.
 func (m *mesh) outages(r *rand.Rand, count int, victims func(leader int) []int, kind, what string) {
 	m.Helper()
+	m.checks = "I5 I10 I12"
 	s := m.draw(r, uint64(simRate*len(m.nodes)*600), 2)
 	s.args = append(s.args, "--chunk-time", "200ms") // a slot is soon free for more
 	id := m.submit(m.nodes[0], s)

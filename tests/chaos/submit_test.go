@@ -50,6 +50,7 @@ func (m *mesh) oneJob(s search, id string) {
 // submitted again it names the same job.
 func TestLeaderKilledInSubmit(t *testing.T) {
 	m := newMesh(t, 3, simulated(simRate))
+	m.checks = "I2 I12"
 	r := rand.New(rand.NewPCG(*seed, 9))
 	for range (*kills + 2) / 3 {
 		s := m.draw(r, 1000, 2)
