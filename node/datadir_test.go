@@ -42,7 +42,7 @@ func TestNotWritableSaysWhatToDo(t *testing.T) {
 	for cause, want := range map[error]string{
 		syscall.ENOSPC: "make room", syscall.EROFS: "make it writable", syscall.EACCES: "chown", syscall.EIO: "mend its disk",
 	} {
-		err := &NotWritableError{"/d", fmt.Errorf("open: %w", cause)}
+		err := &DirError{"/d", fmt.Errorf("open: %w", cause)}
 		if !strings.Contains(err.Remedy(), want) || !strings.Contains(err.Error(), "/d") {
 			t.Errorf("%v: %s, want %q", err, err.Remedy(), want)
 		}
