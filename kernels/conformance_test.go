@@ -19,7 +19,11 @@ func TestConformanceCPU(t *testing.T) {
 
 func TestConformanceSim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		if err := Conformance(t.Context(), NewSim(SimConfig{Rate: 1e6})); err != nil {
+		var few []*definition // it tests as the CPU does; what differs is how it waits
+		for i := 0; i < len(registry); i += 8 {
+			few = append(few, registry[i])
+		}
+		if err := conform(t.Context(), NewSim(SimConfig{Rate: 1e6}), few); err != nil {
 			t.Error(err)
 		}
 	})

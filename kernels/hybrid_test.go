@@ -178,3 +178,16 @@ func TestParseStrategy(t *testing.T) {
 		}
 	}
 }
+
+func TestCommonSkip(t *testing.T) {
+	for _, tt := range []struct {
+		skips []int32
+		want  uint16
+	}{{[]int32{-1, -1}, 0}, {[]int32{7, 3, 7, -1, -1, -1}, 7}, {[]int32{9, 4, 4, 9}, 4}, {[]int32{70_000, -1}, MaxSkip}} {
+		for range 10 {
+			if got := (&trail{skips: tt.skips}).commonSkip(); got != tt.want {
+				t.Errorf("the common skip of %v is %d, want %d", tt.skips, got, tt.want)
+			}
+		}
+	}
+}
