@@ -57,11 +57,11 @@ type stageTest struct {
 }
 
 // planVectors is the cheapest plan of one or two stages; ok is false when
-// vectors cannot find the candidates: the stages know fixed skips and ranges of
-// seeds.
+// vectors cannot find the candidates: no kernel makes the outputs, every seed is
+// tested fully, or what is searched are not the generator's seeds.
 func (s *Search) planVectors(u *vectorUnit) (plan *vectorPlan, ok bool) {
 	form, ok := vectorFormOf(s.def.open())
-	if !ok || s.need == 0 || s.strategies != nil || s.candidates != nil {
+	if !ok || s.plan.hits <= 0 || s.strategies != nil || s.candidates != nil {
 		return nil, false
 	}
 	t, targets := s.targets(&form)
