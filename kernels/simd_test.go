@@ -125,7 +125,7 @@ func widen(rng *rand.Rand, s *Search) {
 		s.points[i].value -= less
 		s.points[i].width += less + more
 	}
-	s.layOut()
+	s.plan.matcher = s.observe.matcher(s.points[0])
 }
 
 func plantedSeed(space Range) uint64 { return space.Last/2 + 4711 }
