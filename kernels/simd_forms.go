@@ -58,7 +58,7 @@ func vectorFormOf(s stream) (f vectorForm, ok bool) {
 		f.kernel, f.step, f.start.forZero = kernelLcg31, affine{mul: minstdStep.mul}, 1
 	case *lehmerStream:
 		f.kernel, f.step, f.start.forZero = kernelLcg31, affine{mul: g.mul}, 1
-		return f, g.prime == mersenne31
+		return f, g.prime == mersenne31 && !g.whole
 	case *compatLcg32Stream:
 		f.kernel, f.step = kernelLcg31, affine(compatLcg32Step)
 	case *linearStream:
