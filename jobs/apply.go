@@ -6,7 +6,10 @@ import (
 	"slices"
 )
 
-func (c *Submit) apply(s *State) Outcome {
+func (c *Submit) apply(s *State) Outcome { return s.submit(c, &SubmitTasks{}) }
+
+// submit adds a job, with what a script job has beyond others.
+func (s *State) submit(c *Submit, more *SubmitTasks) Outcome {
 	if k, known := s.keys[c.Key]; known && c.Key != "" {
 		if k.Request != c.RequestDigest {
 			return refuse(KeyConflict, "the key %q belongs to another request, job %s", c.Key, k.Job)
@@ -19,12 +22,15 @@ func (c *Submit) apply(s *State) Outcome {
 	if refused := c.check(s); refused.Refusal != nil {
 		return refused
 	}
+	if refused := more.checkAfter(s); refused.Refusal != nil {
+		return refused
+	}
 	s.submits++
 	j := &Job{
 		ID: c.ID, Seq: s.submits, Key: c.Key, Name: c.Name, Kind: c.Kind, Spec: bytes.Clone(c.Spec),
 		ChunkTimeMS: cmp.Or(c.ChunkTimeMS, DefaultChunkTimeMS), Attempts: cmp.Or(c.Attempts, DefaultAttempts),
 		TimeoutMS: c.TimeoutMS, Expected: c.Expected, SubmittedAt: s.now, Submitter: c.Submitter,
-		Priority: c.Priority, State: Queued,
+		Priority: c.Priority, State: Queued, MaxParallel: more.MaxParallel, After: slices.Clone(more.After),
 	}
 	for _, spec := range c.Stages {
 		j.Stages = append(j.Stages, &Stage{StageSpec: spec, Open: []Open{{Range: spec.Range}}})
@@ -36,6 +42,11 @@ func (c *Submit) apply(s *State) Outcome {
 		k := &keyRecord{Key: c.Key, Request: c.RequestDigest, Job: j.ID}
 		s.keys[c.Key] = k
 		s.in(k)
+	}
+	for _, d := range more.After {
+		if other := s.jobs[d.Job]; other.State.Terminal() && other.State != Done && !d.Any {
+			s.cancelAfter(j, other)
+		}
 	}
 	return Outcome{Job: j.ID}
 }
@@ -81,6 +92,9 @@ func (j *Job) eachRecord(do func(record)) {
 		}
 		for _, f := range st.Failed {
 			do(&failedRecord{j.ID, index, f})
+		}
+		for _, t := range st.Traces {
+			do(&traceRecord{j.ID, index, t})
 		}
 	}
 }
@@ -161,6 +175,7 @@ func (s *State) finishJob(j *Job, state JobState) {
 	}
 	s.change(&jobCourse{j}, func() { j.State, j.FinishedAt = state, s.now })
 	s.dequeue(j)
+	s.cancelFollowers(j)
 }
 
 func (c *Hello) apply(s *State) Outcome {
@@ -288,6 +303,9 @@ func (c *Finish) apply(s *State) Outcome {
 	}
 	if c.Last < claim.Range.First || c.Last > claim.Range.Last {
 		return refuse(BadRange, "a finish up to %d is outside of its claim %s", c.Last, claim.Range)
+	}
+	if s.jobs[claim.Job].Kind == Tasks {
+		return refuse(Invalid, "claim %d is of tasks, which are settled", c.Fence)
 	}
 	done := Range{claim.Range.First, c.Last}
 	if c.Account != AccountOf(done) {

@@ -32,6 +32,8 @@ var vocabulary = [...]func() Command{
 	14: func() Command { return new(Mint) },
 	15: func() Command { return new(Revoke) },
 	16: func() Command { return new(Forget) },
+	17: func() Command { return new(Settle) },
+	18: func() Command { return new(SubmitTasks) },
 }
 
 // Submit adds a job. The same Key with an equal RequestDigest gives the job that

@@ -165,6 +165,8 @@ type Job struct {
 	Expected    float64
 	SubmittedAt Instant
 	Submitter   string
+	MaxParallel uint32       // of a script job: see [SubmitTasks]
+	After       []Dependency // of a script job
 
 	Priority   int32
 	State      JobState
@@ -189,6 +191,7 @@ type Stage struct {
 	Open    []Open
 	Done    []Piece
 	Failed  []FailedRange
+	Traces  []Trace  // of failed attempts at tasks, the oldest first
 	claims  []*Claim // by first unit, then fence
 }
 
@@ -242,6 +245,9 @@ type ShapeRate struct {
 	Shape string
 	Rate  uint64 // units in 1000 seconds, so that tasks of minutes have one
 }
+
+// SeedsOnly is the label of a slot that is given no tasks.
+const SeedsOnly = "seeds only"
 
 // Slot is a unit of hardware that works on one claim at a time, with a second
 // one reserved so that it need not wait for the network.

@@ -38,7 +38,7 @@ func (s *State) pick(id SlotID, want uint32, now Instant) (choice, bool) {
 	}
 	idle := len(n.Slots[id.Index].Claims) == 0
 	for _, j := range s.queue {
-		if j.State == Paused {
+		if j.State == Paused || j.Kind == Tasks && n.Slots[id.Index].Label == SeedsOnly || s.held(j) || j.MaxParallel > 0 && !idle {
 			continue
 		}
 		if c, ok := s.pickOpen(j, id, idle, now); ok {
@@ -49,7 +49,7 @@ func (s *State) pick(id SlotID, want uint32, now Instant) (choice, bool) {
 		return choice{}, false
 	}
 	for _, j := range s.queue {
-		if j.State == Paused {
+		if j.State == Paused || j.Kind == Tasks { // the last task is long, not late
 			continue
 		}
 		if c, ok := s.pickLate(j, id, now); ok {
@@ -269,7 +269,7 @@ func (s *State) TrimPlan(now Instant) []Claim {
 	}
 	var reserved, running []Claim
 	for _, j := range s.queue {
-		if j.State == Paused {
+		if j.State == Paused || s.held(j) {
 			continue
 		}
 		for i, st := range j.Stages {

@@ -186,7 +186,7 @@ func (m *sim) submit() {
 	}
 	m.nextID++
 	c := &Submit{
-		ID: JobID(m.nextID), Key: fmt.Sprintf("key-%d", m.IntN(40)), RequestDigest: Digest{byte(m.IntN(2))}, Kind: Seeds,
+		ID: JobID(m.nextID), Key: fmt.Sprintf("key-%d", m.IntN(40)), RequestDigest: Digest{byte(m.IntN(2))}, Kind: Seeds + Kind(m.IntN(2)),
 		Name: "job", Spec: []byte{1, 2, 3}, Priority: int32(m.IntN(3)), ChunkTimeMS: uint64(100 + m.IntN(5000)),
 		Attempts: uint32(1 + m.IntN(4)), Stages: make([]StageSpec, 1+m.IntN(3)),
 	}
@@ -197,7 +197,15 @@ func (m *sim) submit() {
 		}
 		c.Stages[i] = StageSpec{Label: "g", Range: r, Grain: 1 + r.Size().Saturated()/uint64(2+m.IntN(40)), Shape: fmt.Sprintf("s%d", m.IntN(2*MaxShapesAtSlot)), Barrier: m.IntN(4) == 0}
 	}
-	m.wire = append(m.wire, Request{ID: m.requestID(), Command: c})
+	if c.Kind != Tasks || m.IntN(2) == 0 {
+		m.wire = append(m.wire, Request{ID: m.requestID(), Command: c})
+		return
+	}
+	x := &SubmitTasks{Submit: *c, MaxParallel: uint32(m.IntN(3))}
+	if all := m.leader.Jobs(); len(all) > 0 && m.IntN(2) == 0 {
+		x.After = append(x.After, Dependency{all[m.IntN(len(all))].ID, m.IntN(2) == 0})
+	}
+	m.wire = append(m.wire, Request{ID: m.requestID(), Command: x})
 }
 
 func (m *sim) requestID() (id [16]byte) {
@@ -301,6 +309,10 @@ func (m *sim) work(n *simNode) {
 		if m.IntN(4) == 0 {
 			last = c.Range.First + (c.Range.Last-c.Range.First)/3
 		}
+		if m.leader.Job(c.Job).Kind == Tasks {
+			m.send(m.settle(n, c, last))
+			return
+		}
 		var survivors uint64
 		if m.IntN(2) == 0 {
 			survivors = uint64(m.IntN(50))
@@ -315,6 +327,29 @@ func (m *sim) work(n *simNode) {
 		}
 		m.send(f)
 	}
+}
+
+// settle commits tasks of a claim, some of which fail; now and then with a wrong account.
+func (m *sim) settle(n *simNode, c Claim, last uint64) *Settle {
+	x := &Settle{
+		Fence: c.Fence, Node: n.id, Incarnation: n.inc, Last: last, More: m.IntN(2) == 0, Account: AccountOf(Range{c.Range.First, last}),
+		Blob: m.blob(1), Bytes: 64, Holders: m.holders(1), BusyMS: uint64(1 + m.IntN(9000)),
+	}
+	for first := c.Range.First; m.IntN(3) == 0 && len(x.Failed) < MaxFailures; {
+		f := first + m.Uint64N(last-first+1|1)/2
+		r := Range{f, f + (last-f)/4}
+		x.Failed = append(x.Failed, Failure{r, m.IntN(4) == 0, "test", "planted failure"})
+		x.Account = x.Account.Sub(AccountOf(r))
+		if r.Last == last {
+			break
+		}
+		first = r.Last + 1
+	}
+	if m.IntN(20) == 0 {
+		m.faults++
+		x.Account.Count++ // an executor that left a task out
+	}
+	return x
 }
 
 // deliver lets messages arrive: in any order, some never, some again.
@@ -382,6 +417,8 @@ func (m *sim) expectation(c Command) expectation {
 	switch c := c.(type) {
 	case *Finish:
 		fence, inc, node = c.Fence, c.Incarnation, c.Node
+	case *Settle:
+		fence, inc, node = c.Fence, c.Incarnation, c.Node
 	case *Fail:
 		fence, inc, node = c.Fence, c.Incarnation, c.Node
 	case *Trim:
@@ -414,6 +451,21 @@ func (e expectation) check(m *sim, c Command, o Outcome) error {
 		if c.Survivors > 0 && len(c.Holders) < m.leader.CopiesRequired() {
 			return fmt.Errorf("finish with %d holders accepted", len(c.Holders))
 		}
+	case *Settle:
+		if o.Err() != nil {
+			break
+		}
+		m.finishes++
+		if e.claim == nil || c.Last > e.claim.Range.Last || len(c.Holders) < m.leader.CopiesRequired() {
+			return fmt.Errorf("settle %+v accepted for %+v", c, e.claim)
+		}
+		account := c.Account
+		for _, f := range c.Failed {
+			account = account.Add(AccountOf(f.Range))
+		}
+		if account != AccountOf(Range{e.claim.Range.First, c.Last}) {
+			return fmt.Errorf("settle up to %d with account %v accepted for %s", c.Last, c.Account, e.claim.Range)
+		}
 	case *Fail, *Trim, *Release:
 		if o.Err() == nil && e.claim == nil {
 			return fmt.Errorf("%T of a stale claim accepted", c)
@@ -430,6 +482,8 @@ func (e expectation) check(m *sim, c Command, o Outcome) error {
 				}
 			}
 		}
+	case *SubmitTasks:
+		return e.check(m, &c.Submit, o)
 	case *Submit:
 		if o.Err() == nil {
 			if was, known := m.submitted[c.Key]; known && was != c.RequestDigest && m.leader.keys[c.Key].Request != c.RequestDigest {
@@ -607,7 +661,13 @@ func (m *sim) drainRound() error {
 			}
 			for _, c := range m.leader.Claims(slot) {
 				busy := 1 + (c.Range.Last-c.Range.First)/1000 // a million units a second
-				f := &Finish{Fence: c.Fence, Node: n.id, Incarnation: n.inc, Last: c.Range.Last, Account: AccountOf(c.Range), BusyMS: busy}
+				var f Command = &Finish{Fence: c.Fence, Node: n.id, Incarnation: n.inc, Last: c.Range.Last, Account: AccountOf(c.Range), BusyMS: busy}
+				if m.leader.Job(c.Job).Kind == Tasks {
+					f = &Settle{
+						Fence: c.Fence, Node: n.id, Incarnation: n.inc, Last: c.Range.Last, Account: AccountOf(c.Range), Blob: m.blob(1), Bytes: 16,
+						Holders: m.holders(1), BusyMS: busy,
+					}
+				}
 				if err := m.commit(Request{Command: f}); err != nil {
 					return err
 				}

@@ -178,6 +178,9 @@ func (s *State) jobFields(x *coder, j *Job) {
 		list(x, &st.Open, maxRecords, func(o *Open) { o.fields(x) })
 		list(x, &st.Done, maxRecords, func(p *Piece) { p.fields(x) })
 		list(x, &st.Failed, maxRecords, func(f *FailedRange) { f.fields(x) })
+		if j.Kind == Tasks {
+			list(x, &st.Traces, MaxTraces, func(t *Trace) { t.fields(x) })
+		}
 	}
 	if !x.decoding || x.err != nil {
 		return

@@ -129,6 +129,8 @@ func recordKind(r record) byte {
 		return 'P'
 	case *failedRecord:
 		return 'F'
+	case *traceRecord:
+		return 'R'
 	case *Claim:
 		return 'C'
 	case *Node:
@@ -224,6 +226,10 @@ func (r *jobFixed) fields(x *coder) {
 		}
 		(*s).StageSpec.fields(x)
 	})
+	if j.Kind == Tasks {
+		num(x, &j.MaxParallel)
+		dependencies(x, &j.After)
+	}
 }
 
 func (r *jobCourse) fields(x *coder) {

@@ -151,6 +151,9 @@ func (s *State) Blobs(visit func(d Digest, holders []NodeID)) {
 					visit(p.Blob, p.Holders)
 				}
 			}
+			for _, t := range st.Traces {
+				visit(t.Blob, t.Holders)
+			}
 		}
 	}
 }
