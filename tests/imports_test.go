@@ -23,6 +23,7 @@ const module = "seedmesh"
 var layers = map[string]int{
 	"jobs":      0,
 	"kernels":   0,
+	"scripts":   0,
 	"transport": 0,
 	"examples":  0,
 	"consensus": 1,
@@ -37,7 +38,7 @@ var layers = map[string]int{
 
 // families are packages of one layer that import each other: a folder and what
 // lies below it.
-var families = []string{"jobs", "kernels", "transport", "consensus", "node/api", "node/blob", "node/host", "node/slot", "node", "tests"}
+var families = []string{"jobs", "kernels", "scripts", "transport", "consensus", "node/api", "node/blob", "node/host", "node/slot", "node", "tests"}
 
 // purePackages may be imported by the ledger outside of its tests: nothing that
 // reads a clock, a file, a socket or a random number.
@@ -67,7 +68,7 @@ var owners = map[string][]string{
 	"github.com/mmcloughlin/avo":        {"kernels/internal/asmgen"},
 	"github.com/anishathalye/porcupine": {"tests/bubble"}, // checks histories of clients; MIT, alive
 	// Plain system calls and protocol numbers.
-	"golang.org/x/sys": {"consensus", "transport", "node", "node/api", "node/blob", "node/host", "node/slot", "cmd/seedmesh", "tests", "kernels"},
+	"golang.org/x/sys": {"consensus", "scripts", "transport", "node", "node/api", "node/blob", "node/host", "node/slot", "cmd/seedmesh", "tests", "kernels"},
 	"golang.org/x/net": {"transport", "node/api"},
 }
 

@@ -1,0 +1,257 @@
+package scripts
+
+import (
+	"archive/zip"
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// collect moves the declared outputs out of the working directory, where nobody
+// changes them any more, and checks them. On a fault it alters the outcome.
+func (r *Runner) collect(o *Outcome, a Attempt) {
+	if a.Spec.Capture == "json" {
+		if o.Captured = lastObject(o.Stdout.End(keepHead + keepTail)); o.Captured == nil {
+			o.Class, o.Message = MissingOutput, "its standard output has no JSON object"
+			return
+		}
+	}
+	patterns := append(slices.Clone(a.Spec.Outputs), a.Task.Outputs...)
+	if len(patterns) == 0 {
+		return
+	}
+	work, err := r.root.OpenRoot(r.path("work"))
+	if err != nil {
+		o.Class, o.Message = MissingOutput, clip(err.Error())
+		return
+	}
+	defer func() { _ = work.Close() }() // it was only used to look
+	c := collector{runner: r, work: work, attempt: a, dir: r.path("out", strconv.FormatUint(a.Number, 10)), seen: map[string]bool{}}
+	if err := r.root.Mkdir(c.dir, privateMode); err != nil {
+		o.Class, o.Message = InvalidOutput, clip(err.Error())
+		return
+	}
+	for _, p := range patterns {
+		if err := c.match(p); err != nil {
+			o.Class, o.Message = err.class, clip(err.text)
+			return
+		}
+	}
+	for i := range c.files {
+		if err := r.check(validator(a.Spec.Valid, c.files[i].Path), OutputPath(r.place.Name, a.Number, i), c.files[i].Bytes); err != nil {
+			o.Class, o.Message = InvalidOutput, clip(fmt.Sprintf("%s is not valid %s: %v", c.files[i].Path, validator(a.Spec.Valid, c.files[i].Path), err))
+			return
+		}
+	}
+	o.Outputs = c.files
+}
+
+type outputError struct {
+	class Class
+	text  string
+}
+
+// A collector takes the outputs of one attempt.
+type collector struct {
+	runner  *Runner
+	work    *os.Root
+	attempt Attempt
+	seen    map[string]bool
+	dir     string // where they go
+	files   []Output
+	bytes   int64
+	names   int // bytes of the paths
+}
+
+func (c *collector) match(pattern string) *outputError {
+	names := []string{pattern}
+	glob := strings.ContainsAny(pattern, `*?[\`)
+	if glob {
+		var err error
+		if names, err = fs.Glob(c.work.FS(), pattern); err != nil {
+			return &outputError{InvalidOutput, err.Error()}
+		}
+	}
+	found := false
+	for _, name := range names {
+		taken, err := c.take(name, glob)
+		if err != nil {
+			return err
+		}
+		found = found || taken
+	}
+	if !found {
+		return &outputError{MissingOutput, pattern + " is not there"}
+	}
+	return nil
+}
+
+// take moves one file; of what a glob names, directories and inputs are left.
+func (c *collector) take(name string, glob bool) (bool, *outputError) {
+	if c.seen[name] {
+		return true, nil
+	}
+	info, err := c.work.Lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, &outputError{InvalidOutput, err.Error()}
+	case info.IsDir() && glob, c.isInput(name, info):
+		return false, nil
+	case !info.Mode().IsRegular():
+		return false, &outputError{InvalidOutput, name + " is not a regular file"}
+	case !c.runner.owns(info):
+		return false, &outputError{InvalidOutput, name + " belongs to another user"}
+	case info.Size() > MaxOutput-c.bytes:
+		return false, &outputError{InvalidOutput, fmt.Sprintf("the outputs have more than the %d bytes that they may", int64(MaxOutput))}
+	case len(c.files) == MaxFiles || c.names+len(name) > maxNames:
+		return false, &outputError{InvalidOutput, fmt.Sprintf("more than %d files are outputs, or their paths have more than %d bytes", MaxFiles, maxNames)}
+	}
+	to := filepath.Join(c.dir, strconv.Itoa(len(c.files)))
+	if err := c.runner.root.Rename(c.runner.path("work", name), to); err != nil {
+		return false, &outputError{InvalidOutput, err.Error()}
+	}
+	c.seen[name] = true
+	c.bytes += info.Size()
+	c.names += len(name)
+	c.files = append(c.files, Output{Path: name, Bytes: info.Size(), Exec: info.Mode()&0o100 != 0})
+	return true, nil
+}
+
+// isInput tells whether a file is an input as it was put there.
+func (c *collector) isInput(name string, info fs.FileInfo) bool {
+	for _, l := range c.attempt.Links {
+		if l.Path == name {
+			was, err := c.runner.root.Stat(filepath.Join("inputs", l.Source))
+			return err == nil && os.SameFile(was, info)
+		}
+	}
+	return false
+}
+
+// owns tells whether a file was made by the place's user, and is not a link to
+// somebody else's.
+func (r *Runner) owns(info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && (r.place.UID < 0 || int(st.Uid) == r.place.UID)
+}
+
+// maxNames bounds the paths of one attempt's outputs together, in bytes.
+const maxNames = 256 << 10
+
+// check reads a whole output and says what is wrong with it.
+func (r *Runner) check(how, at string, size int64) error {
+	if how == "" {
+		return nil
+	}
+	f, err := r.root.Open(at)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	switch how {
+	case "json":
+		return validJSON(f)
+	case "jsonl":
+		return validLines(f)
+	case "npz":
+		return validNPZ(f, size)
+	}
+	return nil
+}
+
+// validator is how a file is checked: as the job says, or as its name ends.
+func validator(how, name string) string {
+	if how != "auto" {
+		return how
+	}
+	return strings.TrimPrefix(path.Ext(name), ".")
+}
+
+// validJSON reads one value and nothing behind it, without holding it in memory.
+func validJSON(r io.Reader) error {
+	d := json.NewDecoder(bufio.NewReader(r))
+	d.UseNumber()
+	for depth, first := 0, true; first || depth > 0; first = false {
+		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			return io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return err
+		}
+		switch token {
+		case json.Delim('{'), json.Delim('['):
+			depth++
+		case json.Delim('}'), json.Delim(']'):
+			depth--
+		}
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows its value")
+	}
+	return nil
+}
+
+// maxLine bounds a line of JSON Lines, in bytes.
+const maxLine = 16 << 20
+
+func validLines(r io.Reader) error {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxLine)
+	for n := 1; lines.Scan(); n++ {
+		if line := bytes.TrimSpace(lines.Bytes()); len(line) > 0 && !json.Valid(line) {
+			return fmt.Errorf("line %d is not JSON", n)
+		}
+	}
+	return lines.Err()
+}
+
+// validNPZ reads every array of a NumPy archive; the archive has their checksums.
+func validNPZ(r io.ReaderAt, size int64) error {
+	z, err := zip.NewReader(r, size)
+	if err != nil {
+		return err
+	}
+	for _, entry := range z.File {
+		f, err := entry.Open()
+		if err != nil {
+			return err
+		}
+		var magic [6]byte
+		if _, err = io.ReadFull(f, magic[:]); err == nil && string(magic[:]) != "\x93NUMPY" {
+			err = errors.New("it is no array")
+		}
+		if err == nil {
+			_, err = io.Copy(io.Discard, f)
+		}
+		if err = errors.Join(err, f.Close()); err != nil {
+			return fmt.Errorf("%s: %w", entry.Name, err)
+		}
+	}
+	return nil
+}
+
+// lastObject finds the last line that is a JSON object.
+func lastObject(text []byte) []byte {
+	lines := bytes.Split(text, []byte("\n"))
+	for i := len(lines) - 1; i >= 0; i-- {
+		line := bytes.TrimSpace(lines[i])
+		if len(line) > 0 && line[0] == '{' && json.Valid(line) {
+			return bytes.Clone(line)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,500 @@
+package scripts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Waits and modes of a runner.
+const (
+	DefaultGrace = 5 * time.Second // between TERM and KILL
+	drainLimit   = time.Second     // for what is in the pipes of processes that are gone
+	placeMode    = 0o711           // others may pass through, and see nothing
+	privateMode  = 0o700
+)
+
+// Place is where a slot's scripts run, and as whom.
+type Place struct {
+	Base string // has the inputs of all slots in "inputs"
+	Name string // of the slot's own directory below Base
+	Slot uint32
+	// UID and GID that scripts run under; -1 is the runner's own.
+	UID, GID int
+	Env      []string      // of every task, in front of what its job says
+	Grace    time.Duration // between TERM and KILL; 0 for [DefaultGrace]
+	Group    *Group        // control group of the slot, or nil
+}
+
+// Link is an input in the place's base that appears in a working directory.
+type Link struct{ Source, Path string }
+
+// Attempt is one run of a task.
+type Attempt struct {
+	Spec   *Spec
+	Task   Task
+	Number uint64
+	Count  uint32 // of this attempt, from 1
+	Links  []Link
+	Memory uint64 // bytes that it may use; 0 for no limit
+	// Started is called once, when the command runs or cannot be run. May be nil.
+	Started func()
+}
+
+// OutputPath is where output k of a task lies, relative to the base, when its
+// attempt has succeeded: outside of the working directory.
+func OutputPath(place string, task uint64, k int) string {
+	return path.Join(place, "out", strconv.FormatUint(task, 10), strconv.Itoa(k))
+}
+
+// Runner runs one task after the other in one place. It is used by one goroutine
+// at a time, and makes its process the reaper of all that its tasks leave behind:
+// it ends every descendant of the process between two tasks.
+type Runner struct {
+	place    Place
+	root     *os.Root // of Base
+	env      []string
+	launch   chan<- func()
+	out, err *stream
+	last     [2]string // command name and the path it was found at
+	shortage shortage
+}
+
+// NewRunner makes the place's directories, and ends what an earlier runner of the
+// same place left running.
+func NewRunner(p Place) (*Runner, error) {
+	if p.Grace <= 0 {
+		p.Grace = DefaultGrace
+	}
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return nil, fmt.Errorf("scripts: become the reaper: %w", err)
+	}
+	if err := limitResources(p.UID >= 0); err != nil {
+		return nil, fmt.Errorf("scripts: limit the resources: %w", err)
+	}
+	mark := "SEEDMESH_PLACE=" + filepath.Join(p.Base, p.Name)
+	endMarked(mark)
+	if err := os.MkdirAll(filepath.Join(p.Base, p.Name), placeMode); err != nil {
+		return nil, fmt.Errorf("scripts: %w", err)
+	}
+	root, err := os.OpenRoot(p.Base)
+	if err != nil {
+		return nil, fmt.Errorf("scripts: %w", err)
+	}
+	r := &Runner{place: p, root: root, out: newStream(), err: newStream()}
+	for _, dir := range []string{"work", "tmp", "out"} {
+		if err := r.makeDir(dir); err != nil {
+			return nil, errors.Join(err, root.Close())
+		}
+	}
+	r.shortage.passed()
+	work := filepath.Join(p.Base, p.Name, "work")
+	r.env = append(inherited(os.Environ()), "HOME="+work, "TMPDIR="+filepath.Join(p.Base, p.Name, "tmp"),
+		mark, fmt.Sprintf("SEEDMESH_SLOT=%d", p.Slot))
+	r.env = append(r.env, p.Env...)
+	r.launch, err = launcher(p)
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	return r, nil
+}
+
+// maxProcesses bounds those of the scripts' user on the whole machine.
+const maxProcesses = 4096
+
+// limitResources sets what every task inherits: no core dumps, and, for a user of
+// their own, so many processes. The node's own user is not limited by it.
+func limitResources(ownUser bool) error {
+	err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
+	if ownUser {
+		err = errors.Join(err, unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{Cur: maxProcesses, Max: maxProcesses}))
+	}
+	return err
+}
+
+// Close lets go of the place. Its launching thread ends with it.
+func (r *Runner) Close() error {
+	left := make(chan error)
+	r.launch <- func() { left <- r.place.Group.leave() }
+	err := <-left
+	close(r.launch)
+	return errors.Join(err, r.root.Close(), r.place.Group.Close())
+}
+
+// path is below the base.
+func (r *Runner) path(name ...string) string {
+	return filepath.Join(append([]string{r.place.Name}, name...)...)
+}
+
+func (r *Runner) makeDir(name string) error {
+	if err := r.root.Mkdir(r.path(name), privateMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("scripts: %w", err)
+	}
+	if name == "out" || r.place.UID < 0 {
+		return nil
+	}
+	if err := r.root.Lchown(r.path(name), r.place.UID, r.place.GID); err != nil {
+		return fmt.Errorf("scripts: %w", err)
+	}
+	return nil
+}
+
+// inheritedEnv are the variables, and beginnings of names, that a task gets from
+// its node.
+var inheritedEnv = []string{
+	"PATH=", "LANG=", "LC_", "TZ=", "LD_LIBRARY_PATH=", "PYTORCH_", "ROCM_", "ROCR_", "HIP_", "HSA_", "AMD_", "GPU_", "CUDA_", "NVIDIA_", "OCL_", "OPENCL_",
+}
+
+func inherited(environ []string) []string {
+	var kept []string
+	for _, kv := range environ {
+		for _, name := range inheritedEnv {
+			if strings.HasPrefix(kv, name) {
+				kept = append(kept, kv)
+				break
+			}
+		}
+	}
+	return kept
+}
+
+// Run runs one attempt from an empty working directory to an empty machine: when
+// it returns, no process of the attempt lives. Its outputs lie at [OutputPath] until
+// the caller takes them away. The error is ctx's, or that the place itself is
+// unusable; whatever the task does is part of the outcome.
+func (r *Runner) Run(ctx context.Context, a Attempt) (Outcome, error) {
+	o := Outcome{Task: a.Number, ID: a.Task.ID, Attempt: a.Count, Slot: r.place.Slot, Status: -1, Class: OK, Started: time.Now()}
+	err := r.prepare(a)
+	class := InputMissing
+	var p *process
+	if err == nil {
+		class = NotStarted
+		if err = r.place.Group.setLimit(a.Memory); err == nil {
+			p, err = r.start(a)
+		}
+	}
+	if a.Started != nil {
+		a.Started()
+	}
+	if err != nil {
+		return r.failed(o, class, "%v", err), nil
+	}
+	stop := r.watch(p, a)
+	end := p.wait(ctx, a.Spec.Timeout(a.Task), r.place.Grace)
+	stop()
+	if err := r.endDescendants(); err != nil {
+		return r.failed(o, Stuck, "%v", err), fmt.Errorf("scripts: task %d: %w", a.Number, err)
+	}
+	r.out.finish()
+	r.err.finish()
+	o.Took, o.Stdout, o.Stderr = time.Since(o.Started), r.out.words(), r.err.words()
+	o.CPU = time.Duration(end.usage.Utime.Nano() + end.usage.Stime.Nano())
+	o.PeakRSS = uint64(end.usage.Maxrss) << 10
+	if ctx.Err() != nil {
+		return o, ctx.Err()
+	}
+	r.classify(&o, end, a)
+	if o.Class == OK {
+		r.collect(&o, a)
+	}
+	return o, nil
+}
+
+func (r *Runner) failed(o Outcome, c Class, format string, args ...any) Outcome {
+	o.Class, o.Message, o.Took = c, clip(fmt.Sprintf(format, args...)), time.Since(o.Started)
+	return o
+}
+
+// maxMessage bounds an outcome's message.
+const maxMessage = 300 // bytes
+
+func clip(s string) string {
+	return strings.ToValidUTF8(s[:min(len(s), maxMessage)], "?")
+}
+
+// classify says how the process ended.
+func (r *Runner) classify(o *Outcome, e ending, a Attempt) {
+	s := a.Spec
+	killed := r.place.Group.killed()
+	switch {
+	case e.doomed != "":
+		o.Class, o.Message = e.doomed, e.why
+	case e.timedOut:
+		o.Class, o.Message = TimedOut, fmt.Sprintf("it ran longer than %v", e.limit)
+	case killed: // whatever it made of that: a part of its work is missing
+		o.Class, o.Message = OutOfMemory, "the kernel ended a process of it for want of memory"
+		if a.Memory > 0 {
+			o.Message = fmt.Sprintf("it used more than the %d bytes of memory that it may", a.Memory)
+		}
+	case e.status.Signaled() && e.status.Signal() == unix.SIGKILL && r.shortage.passed():
+		o.Class, o.Message = OutOfMemory, "the machine had no memory left"
+	case e.status.Signaled():
+		o.Class, o.Signal = Signalled, unix.SignalName(e.status.Signal())
+		o.Message = "ended by " + o.Signal
+	case !s.succeeded(e.status.ExitStatus()):
+		o.Class, o.Message = ExitCode, fmt.Sprintf("exit status %d", e.status.ExitStatus())
+	}
+	if e.status.Exited() {
+		o.Status = e.status.ExitStatus()
+	}
+}
+
+// Reset removes outputs that nobody has taken away.
+func (r *Runner) Reset() error { return r.empty(r.path("out")) }
+
+// Tidy removes what the last attempt has left, but for its outputs.
+func (r *Runner) Tidy() error {
+	return errors.Join(r.empty(r.path("work")), r.empty(r.path("tmp")))
+}
+
+// prepare empties the directories, and puts the inputs and the parents of the
+// declared outputs there.
+func (r *Runner) prepare(a Attempt) error {
+	if err := r.Tidy(); err != nil {
+		return err
+	}
+	for _, l := range a.Links {
+		if err := r.parents(l.Path); err != nil {
+			return err
+		}
+		if err := r.root.Link(filepath.Join("inputs", l.Source), r.path("work", l.Path)); err != nil {
+			return fmt.Errorf("the input %s: %w", l.Path, err)
+		}
+	}
+	for _, list := range [][]string{a.Spec.Outputs, a.Task.Outputs} {
+		for _, o := range list {
+			if !strings.ContainsAny(o, `*?[\`) {
+				if err := r.parents(o); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// parents makes the directories above a path, for the task's user.
+func (r *Runner) parents(p string) error {
+	for i, c := range p {
+		if c != '/' {
+			continue
+		}
+		dir := r.path("work", p[:i])
+		if err := r.root.Mkdir(dir, privateMode); errors.Is(err, fs.ErrExist) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		if r.place.UID >= 0 {
+			if err := r.root.Lchown(dir, r.place.UID, r.place.GID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// empty removes everything in a directory, whatever its modes are.
+func (r *Runner) empty(dir string) error {
+	f, err := r.root.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return r.makeDir(filepath.Base(dir))
+	}
+	if err != nil {
+		return err
+	}
+	names, err := f.Readdirnames(-1)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	for _, name := range names {
+		at := filepath.Join(dir, name)
+		if err := r.root.RemoveAll(at); err == nil {
+			continue
+		}
+		r.unlock(at)
+		if err := r.root.RemoveAll(at); err != nil {
+			return fmt.Errorf("the working directory cannot be emptied: %w", err)
+		}
+	}
+	return nil
+}
+
+// unlock makes the directories below a path removable for their owner.
+func (r *Runner) unlock(at string) {
+	_ = r.root.Chmod(at, privateMode)
+	entries, err := fs.ReadDir(r.root.FS(), filepath.ToSlash(at))
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			r.unlock(filepath.Join(at, e.Name()))
+		}
+	}
+}
+
+// environment of one attempt.
+func (r *Runner) environment(a Attempt) []string {
+	env := make([]string, 0, len(r.env)+len(a.Spec.Env)+4)
+	env = append(env, r.env...)
+	env = append(env, "SEEDMESH_TASK="+strconv.FormatUint(a.Number, 10), "SEEDMESH_TASK_ID="+a.Task.ID, "SEEDMESH_ATTEMPT="+strconv.FormatUint(uint64(a.Count), 10))
+	return append(env, a.Spec.Env...)
+}
+
+// start runs the command in a session of its own.
+func (r *Runner) start(a Attempt) (*process, error) {
+	env := r.environment(a)
+	argv := a.Task.Argv
+	if a.Spec.GPUHint && a.Task.GPU != nil {
+		argv = append(append([]string{}, argv...), "--gpu-id", strconv.Itoa(*a.Task.GPU))
+	}
+	command, err := r.find(argv[0], env)
+	if err != nil {
+		return nil, err
+	}
+	out, err := r.out.open()
+	if err != nil {
+		return nil, err
+	}
+	errs, err := r.err.open()
+	if err != nil {
+		r.out.drop(out)
+		return nil, err
+	}
+	attr := &syscall.ProcAttr{
+		Dir: filepath.Join(r.place.Base, r.place.Name, "work"), Env: env, Files: []uintptr{devNull(), uintptr(out), uintptr(errs)},
+		Sys: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
+	}
+	if r.place.UID >= 0 {
+		attr.Sys.Credential = &syscall.Credential{Uid: uint32(r.place.UID), Gid: uint32(r.place.GID)}
+	}
+	r.place.Group.join(attr.Sys)
+	pid := 0
+	done := make(chan struct{})
+	r.launch <- func() {
+		pid, err = syscall.ForkExec(command, argv, attr)
+		if errors.Is(err, syscall.ENOEXEC) { // a script that names no interpreter is one for the shell, as everywhere
+			pid, err = syscall.ForkExec(shellPath, append([]string{shellPath, command}, argv[1:]...), attr)
+		}
+		close(done)
+	}
+	<-done
+	if err != nil {
+		r.out.drop(out)
+		r.err.drop(errs)
+		r.last = [2]string{}
+		return nil, fmt.Errorf("%s: %w", clip(argv[0]), err)
+	}
+	r.out.begin(out)
+	r.err.begin(errs)
+	return &process{pid: pid}, nil
+}
+
+const shellPath = "/bin/sh"
+
+var devNull = sync.OnceValue(func() uintptr {
+	fd, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		panic(err) // no system is without it
+	}
+	return uintptr(fd)
+})
+
+// find looks a command up as a shell does: in PATH, or where its path says.
+func (r *Runner) find(name string, env []string) (string, error) {
+	if strings.Contains(name, "/") {
+		return name, nil
+	}
+	if r.last[0] == name {
+		return r.last[1], nil
+	}
+	search := "/usr/local/bin:/usr/bin:/bin"
+	for _, kv := range env {
+		if v, ok := strings.CutPrefix(kv, "PATH="); ok {
+			search = v
+		}
+	}
+	for _, dir := range filepath.SplitList(search) {
+		if !filepath.IsAbs(dir) {
+			continue
+		}
+		at := filepath.Join(dir, name)
+		if r.mayRun(at) {
+			r.last = [2]string{name, at}
+			return at, nil
+		}
+	}
+	if r.place.UID < 0 {
+		return "", fmt.Errorf("there is no command %s on this node", clip(name))
+	}
+	return "", fmt.Errorf("there is no command %s on this node that user %d may run", clip(name), r.place.UID)
+}
+
+// mayRun tells whether the place's user can reach a file and execute it: PATH may
+// have directories that are closed to that user.
+func (r *Runner) mayRun(at string) bool {
+	at, err := filepath.EvalSymlinks(at)
+	if err != nil {
+		return false
+	}
+	for file := true; ; file = false {
+		var st unix.Stat_t
+		if unix.Stat(at, &st) != nil || file && st.Mode&unix.S_IFMT != unix.S_IFREG {
+			return false
+		}
+		bit := uint32(0o001)
+		switch {
+		case r.place.UID < 0:
+			bit = 0o111
+		case int(st.Uid) == r.place.UID:
+			bit = 0o100
+		case int(st.Gid) == r.place.GID:
+			bit = 0o010
+		}
+		if st.Mode&bit == 0 {
+			return false
+		}
+		if at == "/" {
+			return true
+		}
+		at = filepath.Dir(at)
+	}
+}
+
+// launcher gives the thread that starts a place's tasks. What a task must not be
+// able to undo is done to the thread, and inherited. The kernel sends PDEATHSIG
+// when the thread that started a process ends, so it ends with the runner only.
+func launcher(p Place) (chan<- func(), error) {
+	starts, ready := make(chan func()), make(chan error)
+	go func() { // ends when the runner closes starts
+		runtime.LockOSThread() // for good: the thread is not fit for anything else
+		err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+		if err == nil {
+			err = p.Group.enter()
+		}
+		ready <- err
+		if err != nil {
+			return
+		}
+		for start := range starts {
+			start()
+		}
+	}()
+	if err := <-ready; err != nil {
+		return nil, fmt.Errorf("scripts: prepare the launching thread: %w", err)
+	}
+	return starts, nil
+}
