@@ -160,6 +160,7 @@ func (e *engine) close() error { return errors.Join(e.forget(), e.device.Close()
 type run struct {
 	seeds kernels.Range
 	stop  atomic.Uint64 // last seed still wanted
+	early atomic.Bool   // it may end before that, without its leave
 	some  bool          // prev is valid
 	prev  uint64        // last survivor
 }
@@ -217,7 +218,7 @@ func (u *run) result(o outcome) (Result, error) {
 	}
 	if stop := u.stop.Load(); stop < o.last {
 		done.Last = stop
-	} else if o.last < stop && o.last < u.seeds.Last {
+	} else if o.last < stop && o.last < u.seeds.Last && !u.early.Load() {
 		return Result{}, &Error{Class: WrongAccount, Message: fmt.Sprintf("the search ended at seed %d, before %d", o.last, stop)}
 	}
 	return Result{OK: true, Last: done.Last, Account: kernels.AccountOf(done), Searching: o.searching}, nil

@@ -44,6 +44,9 @@ func (p *inProcess) StopAt(last uint64) {
 	}
 }
 
+// Leave does nothing: script jobs need a process.
+func (p *inProcess) Leave(time.Time) {}
+
 func (p *inProcess) set(u *run) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -57,6 +60,9 @@ func (p *inProcess) Run(ctx context.Context, t Task) (Result, error) {
 	defer func() { <-p.turn }()
 	if t.Range.First > t.Range.Last {
 		return Result{}, emptyRange(p.index, t.Range)
+	}
+	if t.Scripts != nil {
+		return Result{}, &Error{Slot: p.index, Class: Unsupported, Message: "script jobs need an executor process"}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -17,6 +17,7 @@ import (
 
 	"seedmesh/kernels"
 	"seedmesh/node/slot/slotpb"
+	"seedmesh/scripts"
 )
 
 const (
@@ -57,7 +58,7 @@ func (c simConfig) device() kernels.SimConfig {
 func Main(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string) error {
 	flags := flag.NewFlagSet("executor", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	_ = flags.Int("index", 0, "number of the slot")
+	index := flags.Uint("index", 0, "number of the slot")
 	name := flags.String("device", "cpu", "cpu or sim")
 	threads := flags.Int("threads", 0, "of a cpu device")
 	simText := flags.String("sim", "{}", "the simulated device, in JSON")
@@ -82,7 +83,7 @@ func Main(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string)
 	if err != nil {
 		return err
 	}
-	orphaned, err := serve(ctx, stdin, stdout, device, n)
+	orphaned, err := serve(ctx, stdin, stdout, device, n, uint32(*index))
 	if orphaned && unix.Getpgrp() == os.Getpid() {
 		_ = unix.Kill(0, unix.SIGKILL) // takes along whatever a driver or a script left in the group
 	}
@@ -136,7 +137,10 @@ func behave() {
 
 // A server is an executor's end of the pipes.
 type server struct {
+	index  uint32
 	engine engine
+	runner *scripts.Runner // nil before the first script job
+	place  scripts.Place   // of the runner
 
 	out sync.Mutex // one frame at a time
 	w   io.Writer
@@ -150,14 +154,16 @@ type job struct {
 	stop   atomic.Uint64
 	cancel context.CancelFunc
 	done   chan struct{} // closed when its last frame is out
+	leave  *leave        // of a script job
+	over   bool          // its last frame is out; guarded by the server's out
 }
 
 // serve answers commands until quit or the end of stdin, which it reports as
 // orphaned. A search that does not end within a second is left behind.
-func serve(ctx context.Context, stdin io.Reader, stdout io.Writer, device kernels.Device, threads int) (orphaned bool, err error) {
+func serve(ctx context.Context, stdin io.Reader, stdout io.Writer, device kernels.Device, threads int, index uint32) (orphaned bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s := &server{engine: engine{device: device}, w: stdout}
+	s := &server{engine: engine{device: device}, index: index, w: stdout}
 	err = s.report(&slotpb.Report{Kind: &slotpb.Report_Ready{Ready: &slotpb.Ready{
 		Protocol: protocolVersion, Pid: int64(os.Getpid()), Device: device.Name(), Threads: uint32(threads),
 	}}})
@@ -207,20 +213,40 @@ func (s *server) report(m *slotpb.Report) error {
 	return writeMessage(s.w, kindReport, m)
 }
 
+// reportOf sends a frame of a script job, unless its last one is out.
+func (s *server) reportOf(j *job, m *slotpb.Report, last bool) error {
+	s.out.Lock()
+	defer s.out.Unlock()
+	if j.over {
+		return nil
+	}
+	j.over = last
+	return writeMessage(s.w, kindReport, m)
+}
+
 // leave ends the search, and closes the device when that worked.
 func (s *server) leave() error {
 	if s.current == nil {
-		return s.engine.close()
+		return s.close()
 	}
 	s.current.cancel()
 	timer := time.NewTimer(leaveLimit)
 	defer timer.Stop()
 	select {
 	case <-s.current.done:
-		return s.engine.close()
+		return s.close()
 	case <-timer.C:
 		return errors.New("executor: a search did not end")
 	}
+}
+
+// close lets go of the device, and of the place of scripts.
+func (s *server) close() error {
+	err := s.engine.close()
+	if s.runner != nil {
+		err = errors.Join(err, s.runner.Close())
+	}
+	return err
 }
 
 // command handles all but quit. An error is of the pipe, or of the node, which
@@ -235,28 +261,50 @@ func (s *server) command(ctx context.Context, c *slotpb.Command) error {
 		}
 	}
 	switch k := c.Kind.(type) {
-	case *slotpb.Command_Search:
+	case *slotpb.Command_Search, *slotpb.Command_Scripts:
 		if j != nil {
 			// Its last frame may be out, and the goroutine just behind.
 			select {
 			case <-j.done:
 			case <-time.After(leaveLimit):
-				return fmt.Errorf("executor: search %d came during search %d", k.Search.Id, j.id)
+				return fmt.Errorf("executor: a task came during task %d", j.id)
 			}
 		}
-		return s.begin(ctx, k.Search)
+		if m := c.GetScripts(); m != nil {
+			return s.beginScripts(ctx, m)
+		}
+		return s.begin(ctx, c.GetSearch())
 	case *slotpb.Command_StopAt:
 		if j != nil && j.id == k.StopAt.Id && k.StopAt.Last < j.stop.Load() {
 			j.stop.Store(k.StopAt.Last)
 		}
 	case *slotpb.Command_Cancel:
-		if j != nil && j.id == k.Cancel.Id {
-			j.cancel()
+		if j == nil || j.id != k.Cancel.Id {
+			return nil
 		}
+		j.cancel()
+		return s.halt(j)
+	case *slotpb.Command_Leave:
+		if j == nil || j.id != k.Leave.Id || j.leave == nil {
+			return nil
+		}
+		if k.Leave.Until == 0 {
+			return s.halt(j)
+		}
+		j.leave.move(k.Leave.Until)
 	default:
 		return errors.New("executor: a command of an unknown kind")
 	}
 	return nil
+}
+
+// halt takes the leave of a script job away, and confirms it.
+func (s *server) halt(j *job) error {
+	if j.leave == nil {
+		return nil
+	}
+	j.leave.move(0)
+	return s.reportOf(j, haltedReport(j.id), false)
 }
 
 func (s *server) begin(ctx context.Context, m *slotpb.Search) error {

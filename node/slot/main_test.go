@@ -120,7 +120,7 @@ func playFake(what string) error {
 			return err
 		}
 		fmt.Println("a library prints this")
-		_, err = serve(context.Background(), in, out, kernels.NewCPU(1), 1)
+		_, err = serve(context.Background(), in, out, kernels.NewCPU(1), 1, 0)
 		return err
 	case "family":
 		cmd := exec.Command("/bin/sleep", "1000")

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"seedmesh/node/slot/slotpb"
+	"seedmesh/scripts"
 )
 
 // limits are the waits of a process executor. Tests shorten them.
@@ -101,8 +102,9 @@ type process struct {
 // A remote is a task that a child works on.
 type remote struct {
 	*run
-	id    uint64
-	child *child
+	id      uint64
+	child   *child
+	scripts bool
 }
 
 func (p *process) Pid() int {
@@ -336,10 +338,14 @@ func (p *process) Close() error {
 // search has the child do one task.
 func (p *process) search(ctx context.Context, c *child, t Task) (Result, error) {
 	p.lastID++
-	r := &remote{newRun(t.Range), p.lastID, c}
+	r := &remote{newRun(t.Range), p.lastID, c, t.Scripts != nil}
 	p.set(r)
 	defer p.set(nil)
-	if err := c.command(searchCommand(r.id, t)); err != nil {
+	command := searchCommand
+	if r.scripts {
+		command = scriptsCommand
+	}
+	if err := c.command(command(r.id, t)); err != nil {
 		return Result{}, p.fail(c, p.whyNoFrame(c, err))
 	}
 	if last := r.stop.Load(); last < t.Range.Last { // a StopAt may have gone out before
@@ -376,7 +382,7 @@ func (p *process) follow(ctx context.Context, r *remote, t Task) (o outcome, cau
 	cancel := func(why error) {
 		cause, done, closing = why, nil, nil
 		_ = r.child.command(cancelCommand(r.id)) // without an answer the timer ends it
-		timer.Reset(p.lim.cancel)
+		timer.Reset(p.cancelLimit(t))
 	}
 	for {
 		select {
@@ -411,12 +417,25 @@ func (p *process) follow(ctx context.Context, r *remote, t Task) (o outcome, cau
 	}
 }
 
+// cancelLimit is the wait for an answer to a cancel: scripts are given time to end.
+func (p *process) cancelLimit(t Task) time.Duration {
+	if t.Scripts != nil {
+		return scripts.DefaultGrace + cancelScripts
+	}
+	return p.lim.cancel
+}
+
 // report handles one frame: it gives the outcome at the end, the error of the
 // task's own function, or that of the child. After a cancel only the end counts.
 func (p *process) report(r *remote, t Task, m *slotpb.Report, cancelled bool) (end *outcome, emitted, err error) {
 	switch k := m.Kind.(type) {
 	case *slotpb.Report_Progress:
-		if err := r.check(k.Progress.Id); err != nil || cancelled || t.Progress == nil {
+		err := r.check(k.Progress.Id)
+		if err == nil && t.Scripts != nil && k.Progress.Halted {
+			t.Scripts.Halted()
+			return nil, nil, nil
+		}
+		if err != nil || cancelled || t.Progress == nil {
 			return nil, nil, err
 		}
 		t.Progress(k.Progress.Done)
@@ -426,6 +445,12 @@ func (p *process) report(r *remote, t Task, m *slotpb.Report, cancelled bool) (e
 			return nil, nil, err
 		}
 		emitted, err := r.emit(t, k.Survivors)
+		return nil, emitted, err
+	case *slotpb.Report_Ended:
+		if err := r.check(k.Ended.Id); err != nil || cancelled {
+			return nil, nil, err
+		}
+		emitted, err := r.ended(t, k.Ended)
 		return nil, emitted, err
 	case *slotpb.Report_Done:
 		o := parseDone(k.Done)

@@ -57,6 +57,8 @@ type Task struct {
 	Spec      []byte // as [kernels.Spec.Encode] gives it, at most [kernels.MaxSpecBytes]
 	Generator string // one of the spec's
 	Range     kernels.Range
+	// Scripts makes this a task of a script job, without Spec, Generator and Emit.
+	Scripts *Scripts
 
 	// Emit gets the survivors in rising order of seed; the slice is valid during
 	// the call. What it returns ends the search, and Run returns it. After a
@@ -89,6 +91,10 @@ type Executor interface {
 	// and a Result that comes after StopAt does not have them. A last that is not
 	// in the range of the task, or above an earlier one, changes nothing.
 	StopAt(last uint64)
+	// Leave moves on until when a script job that runs may start tasks; the zero
+	// time takes that away for good, which its Halted confirms: the task that runs
+	// is its last.
+	Leave(until time.Time)
 	// Close ends the task that runs, and the executor, and returns when both are gone.
 	Close() error
 	// Pid is that of the executor process, or 0 when none runs.

@@ -291,7 +291,7 @@ func serveOver(t *testing.T, device kernels.Device) (in io.WriteCloser, out io.R
 	outR, outW := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		_, err := serve(t.Context(), inR, outW, device, 1)
+		_, err := serve(t.Context(), inR, outW, device, 1, 0)
 		_ = outW.Close()
 		ended <- err
 	}()

@@ -36,6 +36,8 @@ type Command struct {
 	//	*Command_StopAt
 	//	*Command_Cancel
 	//	*Command_Quit
+	//	*Command_Scripts
+	//	*Command_Leave
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -114,6 +116,24 @@ func (x *Command) GetQuit() *Quit {
 	return nil
 }
 
+func (x *Command) GetScripts() *Scripts {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_Scripts); ok {
+			return x.Scripts
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetLeave() *Leave {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_Leave); ok {
+			return x.Leave
+		}
+	}
+	return nil
+}
+
 type isCommand_Kind interface {
 	isCommand_Kind()
 }
@@ -134,6 +154,14 @@ type Command_Quit struct {
 	Quit *Quit `protobuf:"bytes,4,opt,name=quit,proto3,oneof"`
 }
 
+type Command_Scripts struct {
+	Scripts *Scripts `protobuf:"bytes,5,opt,name=scripts,proto3,oneof"`
+}
+
+type Command_Leave struct {
+	Leave *Leave `protobuf:"bytes,6,opt,name=leave,proto3,oneof"`
+}
+
 func (*Command_Search) isCommand_Kind() {}
 
 func (*Command_StopAt) isCommand_Kind() {}
@@ -141,6 +169,10 @@ func (*Command_StopAt) isCommand_Kind() {}
 func (*Command_Cancel) isCommand_Kind() {}
 
 func (*Command_Quit) isCommand_Kind() {}
+
+func (*Command_Scripts) isCommand_Kind() {}
+
+func (*Command_Leave) isCommand_Kind() {}
 
 // Search starts a search of the seeds first to last, both included.
 type Search struct {
@@ -219,6 +251,315 @@ func (x *Search) GetLast() uint64 {
 	return 0
 }
 
+// Scripts starts the tasks first to last of a script job, one after the other.
+type Scripts struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Spec          []byte                 `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"` // as scripts.Spec.Encode writes it
+	List          string                 `protobuf:"bytes,3,opt,name=list,proto3" json:"list,omitempty"` // path of the list of tasks, where the spec has one
+	First         uint64                 `protobuf:"fixed64,4,opt,name=first,proto3" json:"first,omitempty"`
+	Last          uint64                 `protobuf:"fixed64,5,opt,name=last,proto3" json:"last,omitempty"`
+	Attempt       uint32                 `protobuf:"varint,6,opt,name=attempt,proto3" json:"attempt,omitempty"` // number of these attempts, from 1
+	Links         []*Link                `protobuf:"bytes,7,rep,name=links,proto3" json:"links,omitempty"`
+	Place         *Place                 `protobuf:"bytes,8,opt,name=place,proto3" json:"place,omitempty"`
+	Leave         int64                  `protobuf:"varint,9,opt,name=leave,proto3" json:"leave,omitempty"`    // see Leave
+	Memory        uint64                 `protobuf:"varint,10,opt,name=memory,proto3" json:"memory,omitempty"` // bytes that one task may use; 0 for no limit
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Scripts) Reset() {
+	*x = Scripts{}
+	mi := &file_slot_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Scripts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Scripts) ProtoMessage() {}
+
+func (x *Scripts) ProtoReflect() protoreflect.Message {
+	mi := &file_slot_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Scripts.ProtoReflect.Descriptor instead.
+func (*Scripts) Descriptor() ([]byte, []int) {
+	return file_slot_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Scripts) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Scripts) GetSpec() []byte {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+func (x *Scripts) GetList() string {
+	if x != nil {
+		return x.List
+	}
+	return ""
+}
+
+func (x *Scripts) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *Scripts) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *Scripts) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *Scripts) GetLinks() []*Link {
+	if x != nil {
+		return x.Links
+	}
+	return nil
+}
+
+func (x *Scripts) GetPlace() *Place {
+	if x != nil {
+		return x.Place
+	}
+	return nil
+}
+
+func (x *Scripts) GetLeave() int64 {
+	if x != nil {
+		return x.Leave
+	}
+	return 0
+}
+
+func (x *Scripts) GetMemory() uint64 {
+	if x != nil {
+		return x.Memory
+	}
+	return 0
+}
+
+// Link is an input of a script job, and its path in the working directory.
+type Link struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Source        string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Link) Reset() {
+	*x = Link{}
+	mi := &file_slot_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Link) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Link) ProtoMessage() {}
+
+func (x *Link) ProtoReflect() protoreflect.Message {
+	mi := &file_slot_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Link.ProtoReflect.Descriptor instead.
+func (*Link) Descriptor() ([]byte, []int) {
+	return file_slot_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Link) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Link) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+// Place is where an executor runs scripts, and as whom: see scripts.Place.
+type Place struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Base          string                 `protobuf:"bytes,1,opt,name=base,proto3" json:"base,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Uid           int64                  `protobuf:"varint,3,opt,name=uid,proto3" json:"uid,omitempty"`
+	Gid           int64                  `protobuf:"varint,4,opt,name=gid,proto3" json:"gid,omitempty"`
+	Env           []string               `protobuf:"bytes,5,rep,name=env,proto3" json:"env,omitempty"`
+	Group         string                 `protobuf:"bytes,6,opt,name=group,proto3" json:"group,omitempty"` // name of the control group to make where that can be had
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Place) Reset() {
+	*x = Place{}
+	mi := &file_slot_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Place) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Place) ProtoMessage() {}
+
+func (x *Place) ProtoReflect() protoreflect.Message {
+	mi := &file_slot_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Place.ProtoReflect.Descriptor instead.
+func (*Place) Descriptor() ([]byte, []int) {
+	return file_slot_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Place) GetBase() string {
+	if x != nil {
+		return x.Base
+	}
+	return ""
+}
+
+func (x *Place) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Place) GetUid() int64 {
+	if x != nil {
+		return x.Uid
+	}
+	return 0
+}
+
+func (x *Place) GetGid() int64 {
+	if x != nil {
+		return x.Gid
+	}
+	return 0
+}
+
+func (x *Place) GetEnv() []string {
+	if x != nil {
+		return x.Env
+	}
+	return nil
+}
+
+func (x *Place) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+// Leave says until when tasks may be started: nanoseconds of the system's
+// monotonic clock, 0 for not any more.
+type Leave struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Until         int64                  `protobuf:"varint,2,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Leave) Reset() {
+	*x = Leave{}
+	mi := &file_slot_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Leave) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Leave) ProtoMessage() {}
+
+func (x *Leave) ProtoReflect() protoreflect.Message {
+	mi := &file_slot_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Leave.ProtoReflect.Descriptor instead.
+func (*Leave) Descriptor() ([]byte, []int) {
+	return file_slot_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Leave) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Leave) GetUntil() int64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
+}
+
 // StopAt shortens the running search: last is the last seed still wanted. The
 // search then ends with Done.
 type StopAt struct {
@@ -231,7 +572,7 @@ type StopAt struct {
 
 func (x *StopAt) Reset() {
 	*x = StopAt{}
-	mi := &file_slot_proto_msgTypes[2]
+	mi := &file_slot_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -243,7 +584,7 @@ func (x *StopAt) String() string {
 func (*StopAt) ProtoMessage() {}
 
 func (x *StopAt) ProtoReflect() protoreflect.Message {
-	mi := &file_slot_proto_msgTypes[2]
+	mi := &file_slot_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -256,7 +597,7 @@ func (x *StopAt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopAt.ProtoReflect.Descriptor instead.
 func (*StopAt) Descriptor() ([]byte, []int) {
-	return file_slot_proto_rawDescGZIP(), []int{2}
+	return file_slot_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *StopAt) GetId() uint64 {
@@ -284,7 +625,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_slot_proto_msgTypes[3]
+	mi := &file_slot_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -296,7 +637,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_slot_proto_msgTypes[3]
+	mi := &file_slot_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -309,7 +650,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_slot_proto_rawDescGZIP(), []int{3}
+	return file_slot_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Cancel) GetId() uint64 {
@@ -328,7 +669,7 @@ type Quit struct {
 
 func (x *Quit) Reset() {
 	*x = Quit{}
-	mi := &file_slot_proto_msgTypes[4]
+	mi := &file_slot_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -340,7 +681,7 @@ func (x *Quit) String() string {
 func (*Quit) ProtoMessage() {}
 
 func (x *Quit) ProtoReflect() protoreflect.Message {
-	mi := &file_slot_proto_msgTypes[4]
+	mi := &file_slot_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -353,7 +694,7 @@ func (x *Quit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quit.ProtoReflect.Descriptor instead.
 func (*Quit) Descriptor() ([]byte, []int) {
-	return file_slot_proto_rawDescGZIP(), []int{4}
+	return file_slot_proto_rawDescGZIP(), []int{8}
 }
 
 type Report struct {
@@ -365,6 +706,7 @@ type Report struct {
 	//	*Report_Survivors
 	//	*Report_Done
 	//	*Report_Error
+	//	*Report_Ended
 	Kind          isReport_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -372,7 +714,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_slot_proto_msgTypes[5]
+	mi := &file_slot_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -384,7 +726,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_slot_proto_msgTypes[5]
+	mi := &file_slot_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -397,7 +739,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_slot_proto_rawDescGZIP(), []int{5}
+	return file_slot_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Report) GetKind() isReport_Kind {
@@ -452,6 +794,15 @@ func (x *Report) GetError() *Error {
 	return nil
 }
 
+func (x *Report) GetEnded() *Ended {
+	if x != nil {
+		if x, ok := x.Kind.(*Report_Ended); ok {
+			return x.Ended
+		}
+	}
+	return nil
+}
+
 type isReport_Kind interface {
 	isReport_Kind()
 }
@@ -476,6 +827,10 @@ type Report_Error struct {
 	Error *Error `protobuf:"bytes,5,opt,name=error,proto3,oneof"`
 }
 
+type Report_Ended struct {
+	Ended *Ended `protobuf:"bytes,6,opt,name=ended,proto3,oneof"`
+}
+
 func (*Report_Ready) isReport_Kind() {}
 
 func (*Report_Progress) isReport_Kind() {}
@@ -485,6 +840,8 @@ func (*Report_Survivors) isReport_Kind() {}
 func (*Report_Done) isReport_Kind() {}
 
 func (*Report_Error) isReport_Kind() {}
+
+func (*Report_Ended) isReport_Kind() {}
 
 // Ready is the first frame of an executor, when its device can be used.
 type Ready struct {
@@ -499,7 +856,7 @@ type Ready struct {
 
 func (x *Ready) Reset() {
 	*x = Ready{}
-	mi := &file_slot_proto_msgTypes[6]
+	mi := &file_slot_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -511,7 +868,7 @@ func (x *Ready) String() string {
 func (*Ready) ProtoMessage() {}
 
 func (x *Ready) ProtoReflect() protoreflect.Message {
-	mi := &file_slot_proto_msgTypes[6]
+	mi := &file_slot_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -524,7 +881,7 @@ func (x *Ready) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ready.ProtoReflect.Descriptor instead.
 func (*Ready) Descriptor() ([]byte, []int) {
-	return file_slot_proto_rawDescGZIP(), []int{6}
+	return file_slot_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Ready) GetProtocol() uint32 {
@@ -559,14 +916,15 @@ func (x *Ready) GetThreads() uint32 {
 type Progress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Done          uint64                 `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"` // seeds finished in order, modulo 2^64
+	Done          uint64                 `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`     // seeds finished in order, modulo 2^64
+	Halted        bool                   `protobuf:"varint,3,opt,name=halted,proto3" json:"halted,omitempty"` // no task will be started without another leave
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_slot_proto_msgTypes[7]
+	mi := &file_slot_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -578,7 +936,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_slot_proto_msgTypes[7]
+	mi := &file_slot_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -591,7 +949,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_slot_proto_rawDescGZIP(), []int{7}
+	return file_slot_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Progress) GetId() uint64 {
@@ -606,6 +964,13 @@ func (x *Progress) GetDone() uint64 {
 		return x.Done
 	}
 	return 0
+}
+
+func (x *Progress) GetHalted() bool {
+	if x != nil {
+		return x.Halted
+	}
+	return false
 }
 
 // Survivors is the next batch, in rising order of seed. The lists are equally
@@ -623,7 +988,7 @@ type Survivors struct {
 
 func (x *Survivors) Reset() {
 	*x = Survivors{}
-	mi := &file_slot_proto_msgTypes[8]
+	mi := &file_slot_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -635,7 +1000,7 @@ func (x *Survivors) String() string {
 func (*Survivors) ProtoMessage() {}
 
 func (x *Survivors) ProtoReflect() protoreflect.Message {
-	mi := &file_slot_proto_msgTypes[8]
+	mi := &file_slot_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -648,7 +1013,7 @@ func (x *Survivors) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Survivors.ProtoReflect.Descriptor instead.
 func (*Survivors) Descriptor() ([]byte, []int) {
-	return file_slot_proto_rawDescGZIP(), []int{8}
+	return file_slot_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Survivors) GetId() uint64 {
@@ -686,6 +1051,60 @@ func (x *Survivors) GetOffsets() []uint32 {
 	return nil
 }
 
+// Ended has the outcomes of tasks, in their order, as JSON of scripts.Outcome.
+// Output k of task n lies in out/n/k of the place, for the node to take away.
+type Ended struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Outcomes      [][]byte               `protobuf:"bytes,2,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ended) Reset() {
+	*x = Ended{}
+	mi := &file_slot_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ended) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ended) ProtoMessage() {}
+
+func (x *Ended) ProtoReflect() protoreflect.Message {
+	mi := &file_slot_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ended.ProtoReflect.Descriptor instead.
+func (*Ended) Descriptor() ([]byte, []int) {
+	return file_slot_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Ended) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Ended) GetOutcomes() [][]byte {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
 // Done ends a search. Without ok not even one seed was finished, and the rest is
 // zero.
 type Done struct {
@@ -701,7 +1120,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_slot_proto_msgTypes[9]
+	mi := &file_slot_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -713,7 +1132,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_slot_proto_msgTypes[9]
+	mi := &file_slot_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -726,7 +1145,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_slot_proto_rawDescGZIP(), []int{9}
+	return file_slot_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Done) GetId() uint64 {
@@ -776,7 +1195,7 @@ type Account struct {
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_slot_proto_msgTypes[10]
+	mi := &file_slot_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -788,7 +1207,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_slot_proto_msgTypes[10]
+	mi := &file_slot_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -801,7 +1220,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_slot_proto_rawDescGZIP(), []int{10}
+	return file_slot_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Account) GetCount() uint64 {
@@ -837,7 +1256,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_slot_proto_msgTypes[11]
+	mi := &file_slot_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +1268,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_slot_proto_msgTypes[11]
+	mi := &file_slot_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +1281,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_slot_proto_rawDescGZIP(), []int{11}
+	return file_slot_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Error) GetId() uint64 {
@@ -891,46 +1310,78 @@ var File_slot_proto protoreflect.FileDescriptor
 const file_slot_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"slot.proto\x12\x10seedmesh.slot.v1\"\xdc\x01\n" +
+	"slot.proto\x12\x10seedmesh.slot.v1\"\xc4\x02\n" +
 	"\aCommand\x122\n" +
 	"\x06search\x18\x01 \x01(\v2\x18.seedmesh.slot.v1.SearchH\x00R\x06search\x123\n" +
 	"\astop_at\x18\x02 \x01(\v2\x18.seedmesh.slot.v1.StopAtH\x00R\x06stopAt\x122\n" +
 	"\x06cancel\x18\x03 \x01(\v2\x18.seedmesh.slot.v1.CancelH\x00R\x06cancel\x12,\n" +
-	"\x04quit\x18\x04 \x01(\v2\x16.seedmesh.slot.v1.QuitH\x00R\x04quitB\x06\n" +
+	"\x04quit\x18\x04 \x01(\v2\x16.seedmesh.slot.v1.QuitH\x00R\x04quit\x125\n" +
+	"\ascripts\x18\x05 \x01(\v2\x19.seedmesh.slot.v1.ScriptsH\x00R\ascripts\x12/\n" +
+	"\x05leave\x18\x06 \x01(\v2\x17.seedmesh.slot.v1.LeaveH\x00R\x05leaveB\x06\n" +
 	"\x04kind\"t\n" +
 	"\x06Search\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\fR\x04spec\x12\x1c\n" +
 	"\tgenerator\x18\x03 \x01(\tR\tgenerator\x12\x14\n" +
 	"\x05first\x18\x04 \x01(\x06R\x05first\x12\x12\n" +
-	"\x04last\x18\x05 \x01(\x06R\x04last\",\n" +
+	"\x04last\x18\x05 \x01(\x06R\x04last\"\x90\x02\n" +
+	"\aScripts\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
+	"\x04spec\x18\x02 \x01(\fR\x04spec\x12\x12\n" +
+	"\x04list\x18\x03 \x01(\tR\x04list\x12\x14\n" +
+	"\x05first\x18\x04 \x01(\x06R\x05first\x12\x12\n" +
+	"\x04last\x18\x05 \x01(\x06R\x04last\x12\x18\n" +
+	"\aattempt\x18\x06 \x01(\rR\aattempt\x12,\n" +
+	"\x05links\x18\a \x03(\v2\x16.seedmesh.slot.v1.LinkR\x05links\x12-\n" +
+	"\x05place\x18\b \x01(\v2\x17.seedmesh.slot.v1.PlaceR\x05place\x12\x14\n" +
+	"\x05leave\x18\t \x01(\x03R\x05leave\x12\x16\n" +
+	"\x06memory\x18\n" +
+	" \x01(\x04R\x06memory\"2\n" +
+	"\x04Link\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\"{\n" +
+	"\x05Place\x12\x12\n" +
+	"\x04base\x18\x01 \x01(\tR\x04base\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
+	"\x03uid\x18\x03 \x01(\x03R\x03uid\x12\x10\n" +
+	"\x03gid\x18\x04 \x01(\x03R\x03gid\x12\x10\n" +
+	"\x03env\x18\x05 \x03(\tR\x03env\x12\x14\n" +
+	"\x05group\x18\x06 \x01(\tR\x05group\"-\n" +
+	"\x05Leave\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
+	"\x05until\x18\x02 \x01(\x03R\x05until\",\n" +
 	"\x06StopAt\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\x06R\x04last\"\x18\n" +
 	"\x06Cancel\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\"\x06\n" +
-	"\x04Quit\"\x97\x02\n" +
+	"\x04Quit\"\xc8\x02\n" +
 	"\x06Report\x12/\n" +
 	"\x05ready\x18\x01 \x01(\v2\x17.seedmesh.slot.v1.ReadyH\x00R\x05ready\x128\n" +
 	"\bprogress\x18\x02 \x01(\v2\x1a.seedmesh.slot.v1.ProgressH\x00R\bprogress\x12;\n" +
 	"\tsurvivors\x18\x03 \x01(\v2\x1b.seedmesh.slot.v1.SurvivorsH\x00R\tsurvivors\x12,\n" +
 	"\x04done\x18\x04 \x01(\v2\x16.seedmesh.slot.v1.DoneH\x00R\x04done\x12/\n" +
-	"\x05error\x18\x05 \x01(\v2\x17.seedmesh.slot.v1.ErrorH\x00R\x05errorB\x06\n" +
+	"\x05error\x18\x05 \x01(\v2\x17.seedmesh.slot.v1.ErrorH\x00R\x05error\x12/\n" +
+	"\x05ended\x18\x06 \x01(\v2\x17.seedmesh.slot.v1.EndedH\x00R\x05endedB\x06\n" +
 	"\x04kind\"g\n" +
 	"\x05Ready\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x10\n" +
 	"\x03pid\x18\x02 \x01(\x03R\x03pid\x12\x16\n" +
 	"\x06device\x18\x03 \x01(\tR\x06device\x12\x18\n" +
-	"\athreads\x18\x04 \x01(\rR\athreads\".\n" +
+	"\athreads\x18\x04 \x01(\rR\athreads\"F\n" +
 	"\bProgress\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
-	"\x04done\x18\x02 \x01(\x04R\x04done\"{\n" +
+	"\x04done\x18\x02 \x01(\x04R\x04done\x12\x16\n" +
+	"\x06halted\x18\x03 \x01(\bR\x06halted\"{\n" +
 	"\tSurvivors\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05seeds\x18\x02 \x03(\x06R\x05seeds\x12\x18\n" +
 	"\amatches\x18\x03 \x03(\rR\amatches\x12\x14\n" +
 	"\x05skips\x18\x04 \x03(\rR\x05skips\x12\x18\n" +
-	"\aoffsets\x18\x05 \x03(\rR\aoffsets\"\x98\x01\n" +
+	"\aoffsets\x18\x05 \x03(\rR\aoffsets\"3\n" +
+	"\x05Ended\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
+	"\boutcomes\x18\x02 \x03(\fR\boutcomes\"\x98\x01\n" +
 	"\x04Done\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x0e\n" +
 	"\x02ok\x18\x02 \x01(\bR\x02ok\x12\x12\n" +
@@ -958,37 +1409,47 @@ func file_slot_proto_rawDescGZIP() []byte {
 	return file_slot_proto_rawDescData
 }
 
-var file_slot_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_slot_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_slot_proto_goTypes = []any{
 	(*Command)(nil),   // 0: seedmesh.slot.v1.Command
 	(*Search)(nil),    // 1: seedmesh.slot.v1.Search
-	(*StopAt)(nil),    // 2: seedmesh.slot.v1.StopAt
-	(*Cancel)(nil),    // 3: seedmesh.slot.v1.Cancel
-	(*Quit)(nil),      // 4: seedmesh.slot.v1.Quit
-	(*Report)(nil),    // 5: seedmesh.slot.v1.Report
-	(*Ready)(nil),     // 6: seedmesh.slot.v1.Ready
-	(*Progress)(nil),  // 7: seedmesh.slot.v1.Progress
-	(*Survivors)(nil), // 8: seedmesh.slot.v1.Survivors
-	(*Done)(nil),      // 9: seedmesh.slot.v1.Done
-	(*Account)(nil),   // 10: seedmesh.slot.v1.Account
-	(*Error)(nil),     // 11: seedmesh.slot.v1.Error
+	(*Scripts)(nil),   // 2: seedmesh.slot.v1.Scripts
+	(*Link)(nil),      // 3: seedmesh.slot.v1.Link
+	(*Place)(nil),     // 4: seedmesh.slot.v1.Place
+	(*Leave)(nil),     // 5: seedmesh.slot.v1.Leave
+	(*StopAt)(nil),    // 6: seedmesh.slot.v1.StopAt
+	(*Cancel)(nil),    // 7: seedmesh.slot.v1.Cancel
+	(*Quit)(nil),      // 8: seedmesh.slot.v1.Quit
+	(*Report)(nil),    // 9: seedmesh.slot.v1.Report
+	(*Ready)(nil),     // 10: seedmesh.slot.v1.Ready
+	(*Progress)(nil),  // 11: seedmesh.slot.v1.Progress
+	(*Survivors)(nil), // 12: seedmesh.slot.v1.Survivors
+	(*Ended)(nil),     // 13: seedmesh.slot.v1.Ended
+	(*Done)(nil),      // 14: seedmesh.slot.v1.Done
+	(*Account)(nil),   // 15: seedmesh.slot.v1.Account
+	(*Error)(nil),     // 16: seedmesh.slot.v1.Error
 }
 var file_slot_proto_depIdxs = []int32{
 	1,  // 0: seedmesh.slot.v1.Command.search:type_name -> seedmesh.slot.v1.Search
-	2,  // 1: seedmesh.slot.v1.Command.stop_at:type_name -> seedmesh.slot.v1.StopAt
-	3,  // 2: seedmesh.slot.v1.Command.cancel:type_name -> seedmesh.slot.v1.Cancel
-	4,  // 3: seedmesh.slot.v1.Command.quit:type_name -> seedmesh.slot.v1.Quit
-	6,  // 4: seedmesh.slot.v1.Report.ready:type_name -> seedmesh.slot.v1.Ready
-	7,  // 5: seedmesh.slot.v1.Report.progress:type_name -> seedmesh.slot.v1.Progress
-	8,  // 6: seedmesh.slot.v1.Report.survivors:type_name -> seedmesh.slot.v1.Survivors
-	9,  // 7: seedmesh.slot.v1.Report.done:type_name -> seedmesh.slot.v1.Done
-	11, // 8: seedmesh.slot.v1.Report.error:type_name -> seedmesh.slot.v1.Error
-	10, // 9: seedmesh.slot.v1.Done.account:type_name -> seedmesh.slot.v1.Account
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	6,  // 1: seedmesh.slot.v1.Command.stop_at:type_name -> seedmesh.slot.v1.StopAt
+	7,  // 2: seedmesh.slot.v1.Command.cancel:type_name -> seedmesh.slot.v1.Cancel
+	8,  // 3: seedmesh.slot.v1.Command.quit:type_name -> seedmesh.slot.v1.Quit
+	2,  // 4: seedmesh.slot.v1.Command.scripts:type_name -> seedmesh.slot.v1.Scripts
+	5,  // 5: seedmesh.slot.v1.Command.leave:type_name -> seedmesh.slot.v1.Leave
+	3,  // 6: seedmesh.slot.v1.Scripts.links:type_name -> seedmesh.slot.v1.Link
+	4,  // 7: seedmesh.slot.v1.Scripts.place:type_name -> seedmesh.slot.v1.Place
+	10, // 8: seedmesh.slot.v1.Report.ready:type_name -> seedmesh.slot.v1.Ready
+	11, // 9: seedmesh.slot.v1.Report.progress:type_name -> seedmesh.slot.v1.Progress
+	12, // 10: seedmesh.slot.v1.Report.survivors:type_name -> seedmesh.slot.v1.Survivors
+	14, // 11: seedmesh.slot.v1.Report.done:type_name -> seedmesh.slot.v1.Done
+	16, // 12: seedmesh.slot.v1.Report.error:type_name -> seedmesh.slot.v1.Error
+	13, // 13: seedmesh.slot.v1.Report.ended:type_name -> seedmesh.slot.v1.Ended
+	15, // 14: seedmesh.slot.v1.Done.account:type_name -> seedmesh.slot.v1.Account
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_slot_proto_init() }
@@ -1001,13 +1462,16 @@ func file_slot_proto_init() {
 		(*Command_StopAt)(nil),
 		(*Command_Cancel)(nil),
 		(*Command_Quit)(nil),
+		(*Command_Scripts)(nil),
+		(*Command_Leave)(nil),
 	}
-	file_slot_proto_msgTypes[5].OneofWrappers = []any{
+	file_slot_proto_msgTypes[9].OneofWrappers = []any{
 		(*Report_Ready)(nil),
 		(*Report_Progress)(nil),
 		(*Report_Survivors)(nil),
 		(*Report_Done)(nil),
 		(*Report_Error)(nil),
+		(*Report_Ended)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1015,7 +1479,7 @@ func file_slot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slot_proto_rawDesc), len(file_slot_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

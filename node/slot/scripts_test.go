@@ -1,0 +1,160 @@
+package slot
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"seedmesh/kernels"
+	"seedmesh/scripts"
+)
+
+// scriptTask runs a shell command for the numbers first to last.
+func scriptTask(t *testing.T, command string, last uint64) (Task, *[]scripts.Outcome) {
+	base := t.TempDir()
+	if err := os.Mkdir(filepath.Join(base, "inputs"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	spec := &scripts.Spec{
+		Template: &scripts.Task{Argv: []string{"/bin/sh", "-c", command}, Outputs: []string{"out"}},
+		Axes:     []scripts.Axis{{From: 0, To: 1000}},
+	}
+	encoded, err := spec.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []scripts.Outcome
+	return Task{Range: kernels.Range{First: 0, Last: last}, Scripts: &Scripts{
+		Spec: encoded, Attempt: 1, Place: scripts.Place{Base: base, Name: "0", UID: -1, GID: -1}, Leave: time.Now().Add(time.Minute),
+		Ended: func(o scripts.Outcome, files []string) error {
+			if len(files) == 1 {
+				b, err := os.ReadFile(filepath.Join(base, files[0]))
+				if err != nil {
+					return err
+				}
+				o.Message = strings.TrimSpace(string(b))
+			}
+			got = append(got, o)
+			return nil
+		},
+		Halted: func() {},
+	}}, &got
+}
+
+// TestScriptsOneAfterTheOther runs a claim of tasks, of which one fails.
+func TestScriptsOneAfterTheOther(t *testing.T) {
+	p := newTestProcess(t, Config{Index: 2}, defaultLimits)
+	task, got := scriptTask(t, "echo {} > out; test {} != 3", 9)
+	r, err := p.Run(t.Context(), task)
+	if err != nil || !r.OK || r.Last != 9 || r.Account != kernels.AccountOf(task.Range) {
+		t.Fatalf("Run = %+v, %v", r, err)
+	}
+	if len(*got) != 10 {
+		t.Fatalf("%d outcomes", len(*got))
+	}
+	for n, o := range *got {
+		want := scripts.OK
+		if n == 3 {
+			want = scripts.ExitCode
+		}
+		if o.Task != uint64(n) || o.Class != want || n != 3 && o.Message != o.ID || o.Slot != 2 {
+			t.Errorf("outcome %d is %+v", n, o)
+		}
+	}
+	if _, err := p.Run(t.Context(), smallTask()); err != nil {
+		t.Errorf("a search after scripts: %v", err)
+	}
+}
+
+// TestLeave starts no task before there is leave, and none after it was taken
+// away: what has ended by then is the result.
+func TestLeave(t *testing.T) {
+	p := newTestProcess(t, Config{}, defaultLimits)
+	task, got := scriptTask(t, "echo > out; sleep 0.01", 900)
+	var beats, halted atomic.Int32
+	task.Scripts.Leave = time.Now().Add(-time.Second)
+	task.Scripts.Halted = func() { halted.Add(1) }
+	task.Progress = func(done uint64) {
+		switch beats.Add(1) {
+		case 1:
+			if done > 0 {
+				t.Error("a task began without leave")
+			}
+			p.Leave(time.Now().Add(time.Hour))
+		case 4:
+			p.Leave(time.Time{})
+			p.Leave(time.Now().Add(time.Hour)) // comes too late
+		}
+	}
+	r, err := p.Run(t.Context(), task)
+	if err != nil || !r.OK || r.Last == 900 || halted.Load() != 1 || uint64(len(*got)) != r.Last+1 {
+		t.Errorf("Run = %+v, %v, with %d outcomes, halted %d times", r, err, len(*got), halted.Load())
+	}
+}
+
+func TestScriptsAreCancelled(t *testing.T) {
+	p := newTestProcess(t, Config{}, defaultLimits)
+	task, _ := scriptTask(t, "sleep 1000", 3)
+	ctx, cancel := context.WithCancel(t.Context())
+	task.Progress = func(uint64) { cancel() }
+	var halted atomic.Bool
+	task.Scripts.Halted = func() { halted.Store(true) }
+	pid := p.Pid()
+	if r, err := p.Run(ctx, task); !errors.Is(err, context.Canceled) || !halted.Load() {
+		t.Fatalf("Run = %+v, %v, halted: %v", r, err, halted.Load())
+	}
+	if p.Pid() == 0 || pid != 0 && p.Pid() != pid {
+		t.Errorf("the executor was %d and is %d", pid, p.Pid())
+	}
+}
+
+// TestScriptsStopAt trims a claim of tasks.
+func TestScriptsStopAt(t *testing.T) {
+	p := newTestProcess(t, Config{}, defaultLimits)
+	task, got := scriptTask(t, "echo > out; sleep 0.05", 500)
+	task.Progress = func(done uint64) { p.StopAt(10) }
+	r, err := p.Run(t.Context(), task)
+	if err != nil || r.Last != 10 || len(*got) != 11 {
+		t.Errorf("Run = %+v, %v, %d outcomes, want 11", r, err, len(*got))
+	}
+}
+
+func TestBadScripts(t *testing.T) {
+	p := newTestProcess(t, Config{}, defaultLimits)
+	task, _ := scriptTask(t, "true", 3)
+	task.Scripts.Spec = []byte(`{"version":1}`)
+	_, err := p.Run(t.Context(), task)
+	wantClass(t, err, BadTask)
+	in := NewInProcess(0, kernels.NewCPU(1))
+	defer in.Close()
+	_, err = in.Run(t.Context(), task)
+	wantClass(t, err, Unsupported)
+}
+
+// TestLateLeave takes the leave away just when a task ends, again and again: the
+// executor has nothing to say about a task that is over.
+func TestLateLeave(t *testing.T) {
+	p := newTestProcess(t, Config{}, defaultLimits)
+	task, _ := scriptTask(t, "echo > out", 0)
+	pid := 0
+	for range 100 {
+		task.Scripts.Ended = func(scripts.Outcome, []string) error {
+			go p.Leave(time.Time{})
+			return nil
+		}
+		if _, err := p.Run(t.Context(), task); err != nil {
+			t.Fatal(err)
+		}
+		if pid == 0 {
+			pid = p.Pid()
+		}
+	}
+	if p.Pid() != pid {
+		t.Errorf("the executor was %d and is %d", pid, p.Pid())
+	}
+}
