@@ -265,6 +265,18 @@ func (s *Store) Has(d Digest) (bool, error) {
 	return err == nil, failed("look for a blob", err)
 }
 
+// Size is the number of a blob's bytes. It fails with [ErrNotFound].
+func (s *Store) Size(d Digest) (int64, error) {
+	info, err := s.root.Lstat(fileOf(d))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, notFound(d)
+	}
+	if err != nil {
+		return 0, failed("look for a blob", err)
+	}
+	return info.Size(), nil
+}
+
 // Delete removes a blob; one that is not there is no error. Readers that have it
 // open go on.
 func (s *Store) Delete(d Digest) error {
