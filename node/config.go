@@ -32,6 +32,7 @@ type Config struct {
 	Gossip  GossipConfig  `toml:"gossip"`
 	Session SessionConfig `toml:"session"`
 	Storage StorageConfig `toml:"storage"`
+	Scripts ScriptsConfig `toml:"scripts"`
 }
 
 // NodeConfig is about this machine. A table [node.NAME] overrides it for one node.
@@ -39,6 +40,8 @@ type NodeConfig struct {
 	Listen    string       `toml:"listen"`    // HOST:PORT of the one UDP port; empty for what init or join was told
 	Advertise string       `toml:"advertise"` // HOST:PORT that others reach this node at; empty for listen
 	Slots     []SlotConfig `toml:"slot"`      // empty: one CPU slot over all cores
+	// MaxScripts is how many slots, the first ones, run tasks of script jobs; 0 for all.
+	MaxScripts int `toml:"max_concurrent_script_jobs"`
 }
 
 // SlotConfig is one unit of the machine that works on one claim at a time.
@@ -77,6 +80,16 @@ type StorageConfig struct {
 	KeepOrphans Duration `toml:"keep_orphans"` // how long a blob that no job names is kept
 }
 
+// ScriptsConfig is about script jobs.
+type ScriptsConfig struct {
+	// Trusted lets scripts run as the node's own user, where they can read its keys.
+	// It has no effect for root, whose scripts run as another user.
+	Trusted bool   `toml:"trusted"`
+	User    string `toml:"user"`       // that root's scripts run as; a fixed number where there is none of that name
+	Memory  uint64 `toml:"memory_mib"` // MiB that tasks may use together; 0 for nine tenths of the machine's
+	Dir     string `toml:"dir"`        // of working directories and inputs; empty for one below /var/tmp
+}
+
 // Duration is a time.Duration that TOML writes as text: "250ms".
 type Duration time.Duration
 
@@ -101,6 +114,7 @@ func DefaultConfig() Config {
 		Gossip:  GossipConfig{Duration(500 * time.Millisecond), 3},
 		Session: SessionConfig{Duration(250 * time.Millisecond), Duration(2 * time.Second)},
 		Storage: StorageConfig{Duration(time.Second), Duration(10 * time.Minute)},
+		Scripts: ScriptsConfig{User: "seedmesh-run"},
 	}
 }
 
@@ -346,6 +360,9 @@ func (c Config) Validate() error {
 	}
 	if len(c.Node.Slots) > jobs.MaxSlots {
 		return invalidConfig(fmt.Sprintf("there are %d slots", len(c.Node.Slots)), fmt.Sprintf("a node has at most %d", jobs.MaxSlots))
+	}
+	if c.Node.MaxScripts < 0 || c.Node.MaxScripts > jobs.MaxSlots {
+		return fmt.Errorf("configuration: node.max_concurrent_script_jobs is %d, it must lie in 0..%d", c.Node.MaxScripts, jobs.MaxSlots)
 	}
 	for i, s := range c.Node.Slots {
 		switch {

@@ -66,6 +66,7 @@ type Node struct {
 	overseer  *overseer
 	workers   []*worker
 	pinned    pins
+	site      *site
 
 	gate        sync.Mutex // passed by every start of an attempt and every reading of what is applied for a ping
 	incarnation uint64     // guarded by gate
@@ -105,7 +106,7 @@ func Open(c Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.cfg.Logger = c.Logger.With("node", d.Name)
-	for _, start := range []func() error{n.openStore, n.openEndpoint, n.openLog, n.openGossip, n.openSlots, n.begin, n.openAPI} {
+	for _, start := range []func() error{n.openStore, n.openEndpoint, n.openLog, n.openGossip, n.openSite, n.openSlots, n.begin, n.openAPI} {
 		if err := start(); err != nil {
 			return nil, err
 		}
@@ -414,8 +415,8 @@ func (n *Node) announce(ctx context.Context) {
 			continue
 		case known && !greeted:
 			hello := &jobs.Hello{Node: n.id, Incarnation: incarnation, Addr: n.advertise, Version: Version}
-			for _, c := range n.cfg.slots() {
-				hello.Slots = append(hello.Slots, jobs.SlotSpec{Device: c.Device})
+			for i, c := range n.cfg.slots() {
+				hello.Slots = append(hello.Slots, jobs.SlotSpec{Device: c.Device, Label: n.site.label(i)})
 			}
 			n.tell(ctx, hello)
 		}

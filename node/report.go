@@ -25,11 +25,25 @@ const resultsChunk = 64 << 10
 // jobCopy is what reading a job's results needs, taken at one moment.
 type jobCopy struct {
 	*v1.JobInfo
-	spec   []byte
-	ended  bool
-	stages []stageCopy
-	cover  jobs.Coverage
-	held   []*v1.Held
+	spec     []byte
+	kind     jobs.Kind
+	ended    bool
+	stages   []stageCopy
+	cover    jobs.Coverage
+	held     []*v1.Held
+	spans    []span // of a script job
+	attempts uint32
+}
+
+// mayRead refuses the results of a job that has not ended, unless a part is wanted.
+func (c *jobCopy) mayRead(partial bool) error {
+	if c.ended || partial {
+		return nil
+	}
+	return &api.Error{
+		Code: connect.CodeFailedPrecondition, What: fmt.Sprintf("job %s is %s", c.Id, c.State),
+		Remedy: "wait with: seedmesh job wait " + c.Id + ", or ask for what is there with --partial",
+	}
 }
 
 type stageCopy struct {
@@ -48,8 +62,12 @@ func (s *service) copyJob(ctx context.Context, selector string) (c jobCopy, err 
 			return
 		}
 		c.spec, c.ended, c.cover = bytes.Clone(j.Spec), j.State.Terminal(), j.Coverage()
+		c.kind, c.attempts = j.Kind, j.Attempts
 		for _, stage := range j.Stages {
 			c.stages = append(c.stages, stageCopy{stage.Label, stage.Pieces()})
+			if j.Kind == jobs.Tasks {
+				c.spans = append(c.spans, spans(stage)...)
+			}
 		}
 		c.held = heldOf(st, j.ID)
 	})
@@ -78,11 +96,11 @@ func (s *service) Results(ctx context.Context, r *connect.Request[v1.ResultsRequ
 	if err != nil {
 		return apiError(err)
 	}
-	if !c.ended && !r.Msg.Partial {
-		return apiError(&api.Error{
-			Code: connect.CodeFailedPrecondition, What: fmt.Sprintf("job %s is %s", c.Id, c.State),
-			Remedy: "wait with: seedmesh job wait " + c.Id + ", or ask for what is there with --partial",
-		})
+	if err := c.mayRead(r.Msg.Partial); err != nil {
+		return apiError(err)
+	}
+	if c.kind == jobs.Tasks {
+		return apiError(s.sendOutcomes(ctx, c, out))
 	}
 	spec, err := kernels.DecodeSpec(c.spec)
 	if err != nil {
@@ -181,7 +199,7 @@ func (s *service) verify(ctx context.Context, c jobCopy, reply *v1.LedgerReply) 
 				continue
 			}
 			for _, h := range p.Holders {
-				err := s.readCopy(ctx, h, uint32(i), p)
+				err := s.readCopy(ctx, c.kind, h, uint32(i), p)
 				var away *awayError
 				switch {
 				case errors.As(err, &away):
@@ -200,10 +218,17 @@ func (s *service) verify(ctx context.Context, c jobCopy, reply *v1.LedgerReply) 
 }
 
 // readCopy reads one holder's copy of a piece and holds it against the ledger.
-func (s *service) readCopy(ctx context.Context, holder jobs.NodeID, stage uint32, p jobs.Piece) error {
+func (s *service) readCopy(ctx context.Context, kind jobs.Kind, holder jobs.NodeID, stage uint32, p jobs.Piece) error {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	read := func(r *blob.Reader) error {
+	read := func(bytes io.Reader) error {
+		if kind == jobs.Tasks {
+			return blob.VerifySegment(bytes, p.Blob, stage, kernels.Range(p.Range))
+		}
+		r, err := blob.NewReader(bytes, p.Blob)
+		if err != nil {
+			return err
+		}
 		defer r.Close()
 		h := r.Header
 		if h.Stage != stage || jobs.Range(h.Range) != p.Range || h.Count != p.Survivors {
@@ -217,9 +242,9 @@ func (s *service) readCopy(ctx context.Context, holder jobs.NodeID, stage uint32
 		return nil
 	}
 	if holder == s.n.id {
-		r, err := s.n.store.Survivors(p.Blob)
+		f, _, err := s.n.store.Open(p.Blob)
 		if err == nil {
-			err = read(r)
+			err = errors.Join(read(f), f.Close())
 		}
 		if isDamaged(err) {
 			s.n.lose(p.Blob)
@@ -227,13 +252,7 @@ func (s *service) readCopy(ctx context.Context, holder jobs.NodeID, stage uint32
 		return err
 	}
 	err := s.n.askForBlob(ctx, holder, func(conn net.Conn) error {
-		return blob.Get(ctx, conn, p.Blob, func(bytes io.Reader, _ int64) error {
-			r, err := blob.NewReader(bytes, p.Blob)
-			if err != nil {
-				return err
-			}
-			return read(r)
-		})
+		return blob.Get(ctx, conn, p.Blob, func(bytes io.Reader, _ int64) error { return read(bytes) })
 	})
 	if isTimeout(err) {
 		return &awayError{err}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"seedmesh/jobs"
 	"seedmesh/node/blob"
 	"seedmesh/node/slot"
+	"seedmesh/scripts"
 	"seedmesh/transport"
 )
 
@@ -111,8 +113,15 @@ func (n *Node) replicate(ctx context.Context, d jobs.Digest, holders []jobs.Node
 	return holders
 }
 
+// pushRate is how fast a holder must take a blob beyond the push timeout, in bytes a second.
+const pushRate = 4 << 20
+
 func (n *Node) push(ctx context.Context, to jobs.NodeID, d jobs.Digest) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(n.cfg.Storage.PushTimeout))
+	limit := time.Duration(n.cfg.Storage.PushTimeout)
+	if size, err := n.store.Size(d); err == nil {
+		limit += time.Duration(size) * time.Second / pushRate
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	err := n.askForBlob(ctx, to, func(conn net.Conn) error { return blob.Push(ctx, conn, n.store, d) })
 	if isTimeout(err) {
@@ -147,8 +156,9 @@ type awayError struct{ err error }
 func (e *awayError) Error() string { return "the node does not answer: " + e.err.Error() }
 func (e *awayError) Unwrap() error { return e.err }
 
-// fetchTimeout bounds the copying of one blob from one holder.
-const fetchTimeout = 30 * time.Second
+// fetchTimeout bounds the copying of one blob from one holder; one that stalls is
+// given up long before.
+const fetchTimeout = 5 * time.Minute
 
 // fetch gets a blob whole into this node's store, from any of its holders when it
 // is not there yet or damaged.
@@ -267,6 +277,9 @@ func (n *Node) fold(ctx context.Context) {
 
 // join writes the blobs of a run of pieces as one.
 func (n *Node) join(ctx context.Context, task jobs.FoldTask) (blob.Info, error) {
+	if n.kindOf(task.Job) == jobs.Tasks {
+		return n.joinSegments(ctx, task)
+	}
 	w := n.store.NewWriter(task.Stage, task.Range.First)
 	for _, p := range task.Pieces {
 		if p.Survivors == 0 {
@@ -277,6 +290,50 @@ func (n *Node) join(ctx context.Context, task jobs.FoldTask) (blob.Info, error) 
 		}
 	}
 	return w.Finish(task.Range.Last)
+}
+
+func (n *Node) kindOf(id jobs.JobID) (kind jobs.Kind) {
+	n.log.View(func(s *jobs.State) {
+		if j := s.Job(id); j != nil {
+			kind = j.Kind
+		}
+	})
+	return kind
+}
+
+// joinSegments writes the outcomes of a run of pieces, and their outputs, as one segment.
+func (n *Node) joinSegments(ctx context.Context, task jobs.FoldTask) (blob.Info, error) {
+	w := n.store.NewSegment(task.Stage, task.Range.First)
+	for _, p := range task.Pieces {
+		if err := n.appendSegment(ctx, w, p); err != nil {
+			return blob.Info{}, errors.Join(err, w.Abort())
+		}
+	}
+	return w.Finish(task.Range.Last)
+}
+
+func (n *Node) appendSegment(ctx context.Context, w *blob.SegmentWriter, p jobs.Piece) error {
+	if err := n.fetch(ctx, p.Blob, p.Holders); err != nil {
+		return err
+	}
+	s, err := n.store.Segment(p.Blob)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = s.Close() }() // it was only read
+	for o, err := range s.All() {
+		if err != nil {
+			return err
+		}
+		if o.Class != scripts.OK || o.Task < p.First || o.Task > p.Last {
+			continue
+		}
+		outputs := slices.Clone(o.Outputs)
+		if err := w.Add(&o, func(k int) (io.ReadCloser, error) { return io.NopCloser(s.Output(outputs[k])), nil }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (n *Node) append(ctx context.Context, w *blob.Writer, p jobs.Piece) error {
@@ -368,10 +425,18 @@ func (s *scrub) round(n *Node) {
 // sweep removes blobs that the ledger has not named for a while; orphans
 // remembers since when.
 func (n *Node) sweep(orphans map[jobs.Digest]time.Time) {
+	files, err := n.site.files()
+	if err != nil {
+		n.cfg.Logger.Error("sweep failed", "err", err)
+	}
 	wanted := map[jobs.Digest]bool{}
 	n.log.View(func(s *jobs.State) {
 		s.Blobs(func(d jobs.Digest, _ []jobs.NodeID) { wanted[d] = true })
+		n.site.wanted(s, func(d jobs.Digest) { wanted[d] = true })
 	})
+	if err := n.site.sweep(files, wanted); err != nil {
+		n.cfg.Logger.Error("sweep failed", "err", err)
+	}
 	for b, err := range n.store.List() {
 		if err != nil {
 			n.cfg.Logger.Error("sweep failed", "err", err)

@@ -187,19 +187,11 @@ func (s *service) Submit(ctx context.Context, r *connect.Request[v1.SubmitReques
 		Priority: m.Priority, ChunkTimeMS: m.ChunkTimeMs, Attempts: m.Attempts, TimeoutMS: m.TimeoutMs, Expected: p.expected,
 		Submitter: m.Submitter,
 	}
-	if submit.Key == "" {
-		submit.Key = hex.EncodeToString(randomBytes(16))
+	id, err := s.submit(ctx, submit, func() jobs.Command { return submit })
+	if err != nil {
+		return nil, apiError(err)
 	}
-	for {
-		submit.ID = jobs.JobID(newJobID())
-		outcome, err := s.write(ctx, jobs.Request{Command: submit})
-		if err == nil {
-			return connect.NewResponse(&v1.SubmitReply{Job: outcome.Job.String()}), nil
-		}
-		if !errors.Is(err, &jobs.Refusal{Code: jobs.IDTaken}) {
-			return nil, apiError(err)
-		}
-	}
+	return connect.NewResponse(&v1.SubmitReply{Job: id.String()}), nil
 }
 
 // checkLabels refuses what a command has no room for.
@@ -506,9 +498,12 @@ func (s *service) Control(ctx context.Context, r *connect.Request[v1.ControlRequ
 	actions := map[string]jobs.Action{
 		"cancel": jobs.Cancel, "pause": jobs.Pause, "resume": jobs.Resume, "priority": jobs.SetPriority, "remove": jobs.Remove,
 	}
+	if r.Msg.Action == "retry" {
+		return s.controlRetry(ctx, r.Msg)
+	}
 	action, known := actions[r.Msg.Action]
 	if !known {
-		return nil, apiError(invalid("there is no action %q: cancel, pause, resume, priority or remove", r.Msg.Action))
+		return nil, apiError(invalid("there is no action %q: cancel, pause, resume, priority, remove or retry", r.Msg.Action))
 	}
 	request := jobs.Request{}
 	if len(r.Msg.Request) > 0 && copy(request.ID[:], r.Msg.Request) != len(request.ID) {
@@ -594,7 +589,7 @@ func (s *service) Nodes(ctx context.Context, r *connect.Request[v1.NodesRequest]
 			if voters[m.ID] {
 				info.Role = "voter"
 			}
-			info.Busy = busySlots(m)
+			info.Busy, info.ScriptSlots = busySlots(m), scriptSlots(m)
 			reply.Nodes = append(reply.Nodes, info)
 		}
 	})
@@ -634,6 +629,7 @@ func (s *service) Status(ctx context.Context, r *connect.Request[v1.StatusReques
 	leader, _ := s.n.log.Leader()
 	reply := &v1.StatusReply{
 		Cluster: s.n.dir.Cluster, Node: s.n.dir.Name, Term: s.n.log.Term(), Version: Version, Alarms: s.n.session.view().Alarms, Voters: []string{},
+		Scripts: s.n.site.isolation(),
 	}
 	living := 0
 	reply.Applied = s.n.log.View(func(st *jobs.State) {

@@ -74,6 +74,16 @@ func (s *session) fresh() bool {
 	return !s.answered.IsZero() && time.Since(s.answered) < leaveToStart
 }
 
+// leave is until when new attempts may be started.
+func (s *session) leave() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.answered.IsZero() {
+		return s.answered
+	}
+	return s.answered.Add(leaveToStart)
+}
+
 // view is the last pong.
 func (s *session) view() pong {
 	s.mu.Lock()
@@ -85,6 +95,9 @@ func (s *session) record(sent time.Time, p pong) {
 	s.mu.Lock()
 	s.answered, s.last = sent, p
 	s.mu.Unlock()
+	for _, w := range s.n.workers {
+		w.renew(sent.Add(leaveToStart))
+	}
 	for _, fence := range p.Trim {
 		s.n.trim(fence)
 	}
@@ -213,12 +226,13 @@ func (n *Node) makePing() ping {
 	p.Incarnation = n.incarnation
 	n.gate.Unlock()
 	p.DigestIndex = p.Applied
-	if d, ok := n.log.DigestAt(p.Applied); ok {
+	if d, ok := n.log.DigestAt(p.DigestIndex); ok {
 		p.Digest = d
 	} else {
 		p.DigestIndex = 0
 	}
 	for _, w := range n.workers {
+		p.Applied = w.heeded(p.Applied)
 		p.Running = append(p.Running, w.progress()...)
 	}
 	return p

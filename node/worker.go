@@ -11,6 +11,7 @@ import (
 	"seedmesh/kernels"
 	"seedmesh/node/blob"
 	"seedmesh/node/slot"
+	"seedmesh/scripts"
 )
 
 const (
@@ -40,6 +41,11 @@ type attempt struct {
 	done    uint64 // units finished in order
 	last    uint64 // the last unit that is still wanted
 	stopped bool   // the executor was told to stop where it is
+
+	tasks     bool   // of a script job
+	committed uint64 // tasks that are settled
+	halted    bool   // the executor has confirmed that it starts no more tasks
+	allowedAt uint64 // index at which the ledger let it start tasks
 }
 
 // finished is what an executor made of an attempt.
@@ -47,7 +53,17 @@ type finished struct {
 	*attempt
 	result slot.Result
 	err    error
-	spool  *blob.Writer
+	spool  *blob.Writer // of seeds
+	pieces *pieces      // of tasks
+}
+
+// drop ends what was gathered of an attempt that does not count.
+func (f finished) drop(n *Node) {
+	if f.pieces != nil {
+		f.pieces.end(n.ctx, context.Canceled)
+		return
+	}
+	n.discard(f.spool)
 }
 
 // run works until ctx ends.
@@ -76,7 +92,7 @@ func (w *worker) halt(ended <-chan finished) {
 	if running != nil {
 		running.cancel()
 		f := <-ended
-		w.n.discard(f.spool)
+		f.drop(w.n)
 	}
 }
 
@@ -147,8 +163,13 @@ func (w *worker) check(claims []jobs.Claim) bool {
 func (w *worker) stopHere() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if a := w.current; a != nil && !a.stopped {
-		a.stopped = true
+	a := w.current
+	if a == nil || a.stopped {
+		return
+	}
+	if a.stopped = true; a.tasks {
+		w.exec.Leave(time.Time{})
+	} else {
 		w.exec.StopAt(a.claim.Range.First + max(a.done, 1) - 1)
 	}
 }
@@ -185,17 +206,17 @@ func (w *worker) startNext(ctx context.Context, claims []jobs.Claim, ended chan<
 		}
 		w.n.gate.Lock()
 		defer w.n.gate.Unlock()
-		task, timeout, ok := w.task(c)
+		task, tasks, timeout, ok := w.task(c)
 		if !ok || !w.n.session.fresh() {
 			return
 		}
-		w.start(ctx, c, task, timeout, ended)
+		w.start(ctx, &attempt{claim: c, last: c.Range.Last, tasks: tasks}, task, timeout, ended)
 		return
 	}
 }
 
 // task makes an executor's task of a claim that still stands.
-func (w *worker) task(c jobs.Claim) (t slot.Task, timeout time.Duration, ok bool) {
+func (w *worker) task(c jobs.Claim) (t slot.Task, tasks bool, timeout time.Duration, ok bool) {
 	w.n.log.View(func(s *jobs.State) {
 		held, current := s.Claim(c.Fence)
 		if !current {
@@ -205,23 +226,34 @@ func (w *worker) task(c jobs.Claim) (t slot.Task, timeout time.Duration, ok bool
 		if ok = j.State != jobs.Paused; ok {
 			t = slot.Task{Spec: j.Spec, Generator: j.Stages[held.Stage].Label, Range: kernels.Range(held.Range)}
 			timeout = time.Duration(j.TimeoutMS) * time.Millisecond
+			tasks = j.Kind == jobs.Tasks
 		}
 	})
-	return t, timeout, ok
+	return t, tasks, timeout, ok
 }
 
 // errTimeout is the failure of an attempt that its job's time limit ended.
 var errTimeout = errors.New("the job's time limit for one attempt was reached")
 
-func (w *worker) start(ctx context.Context, c jobs.Claim, task slot.Task, timeout time.Duration, ended chan<- finished) {
+func (w *worker) start(ctx context.Context, a *attempt, task slot.Task, timeout time.Duration, ended chan<- finished) {
 	runCtx, cancel := context.WithTimeoutCause(ctx, cmp.Or(timeout, forever), errTimeout)
-	a := &attempt{claim: c, cancel: cancel, began: time.Now(), last: c.Range.Last}
+	c := a.claim
+	a.cancel, a.began = cancel, time.Now()
 	w.mu.Lock()
 	w.current = a
 	w.settled[c.Fence] = true
 	w.mu.Unlock()
 	w.n.goDo(func() {
 		defer cancel()
+		if a.tasks {
+			p := w.newPieces(ctx, a)
+			result, err := w.runTasks(runCtx, p, task.Spec)
+			if runCtx.Err() != nil {
+				err = context.Cause(runCtx)
+			}
+			ended <- finished{attempt: a, result: result, err: err, pieces: p}
+			return
+		}
 		spool := w.n.store.NewWriter(c.Stage, c.Range.First)
 		task.Progress = func(done uint64) {
 			w.mu.Lock()
@@ -233,7 +265,7 @@ func (w *worker) start(ctx context.Context, c jobs.Claim, task slot.Task, timeou
 		if runCtx.Err() != nil {
 			err = context.Cause(runCtx)
 		}
-		ended <- finished{a, result, err, spool}
+		ended <- finished{attempt: a, result: result, err: err, spool: spool}
 	})
 }
 
@@ -247,11 +279,13 @@ func (w *worker) settle(ctx context.Context, f finished) {
 	w.mu.Unlock()
 	w.n.goDo(func() {
 		switch {
+		case f.pieces != nil:
+			f.pieces.end(ctx, f.err)
 		case errors.Is(f.err, context.Canceled), errors.Is(f.err, slot.ErrClosed): // the claim is gone, or the node stops
 			w.n.discard(f.spool)
 		case f.err != nil:
 			w.n.discard(f.spool)
-			w.fail(ctx, f)
+			w.failRange(ctx, f.claim, f.claim.Range, f.err)
 		case !f.result.OK:
 			w.n.discard(f.spool)
 			w.n.tell(ctx, &jobs.Release{Fence: f.claim.Fence, Node: w.id.Node, Incarnation: f.claim.Incarnation})
@@ -275,15 +309,15 @@ func cutAt(r slot.Result, last uint64) slot.Result {
 	return r
 }
 
-// fail reports a failed attempt.
-func (w *worker) fail(ctx context.Context, f finished) {
-	class, message := failureOf(f.err)
+// failRange reports a failed attempt, and the part of its claim that is charged.
+func (w *worker) failRange(ctx context.Context, c jobs.Claim, charged jobs.Range, err error) {
+	class, message := failureOf(err)
 	if class == storageFailure {
-		w.n.notStored(f.err)
+		w.n.notStored(err)
 	}
-	w.n.cfg.Logger.Warn("attempt failed", "job", f.claim.Job, "fence", f.claim.Fence, "class", class, "err", f.err)
+	w.n.cfg.Logger.Warn("attempt failed", "job", c.Job, "fence", c.Fence, "class", class, "err", err)
 	w.n.tell(ctx, &jobs.Fail{
-		Fence: f.claim.Fence, Node: w.id.Node, Incarnation: f.claim.Incarnation, Charged: f.claim.Range,
+		Fence: c.Fence, Node: w.id.Node, Incarnation: c.Incarnation, Charged: charged,
 		Class: class, Message: bounded(message, jobs.MaxTextBytes),
 	})
 }
@@ -301,7 +335,13 @@ const storageFailure = "storage"
 // failureOf gives a failure's class and message.
 func failureOf(err error) (class, message string) {
 	var executor *slot.Error
+	var input *inputError
+	var large *tooLargeError
 	switch {
+	case errors.As(err, &input):
+		return string(scripts.InputMissing), err.Error()
+	case errors.As(err, &large):
+		return string(scripts.OutOfMemory), err.Error()
 	case errors.As(err, &executor):
 		return string(executor.Class), err.Error()
 	case errors.Is(err, errTimeout):
@@ -320,7 +360,7 @@ func (w *worker) progress() []running {
 	if a == nil {
 		return nil
 	}
-	r := running{Fence: a.claim.Fence, Job: a.claim.Job, Done: a.done}
+	r := running{Fence: a.claim.Fence, Job: a.claim.Job, Done: a.done - a.committed}
 	if took := time.Since(a.began); took > 0 {
 		r.Rate = uint64(float64(a.done) / took.Seconds())
 	}
@@ -352,8 +392,8 @@ func (w *worker) trimRunning(ctx context.Context, c jobs.Claim) {
 		w.mu.Unlock()
 		return
 	}
-	next := c.Range.First + a.done
-	if next < c.Range.First || next >= c.Range.Last {
+	next := a.claim.Range.First + a.done
+	if next < a.claim.Range.First || next >= c.Range.Last {
 		w.mu.Unlock()
 		return
 	}

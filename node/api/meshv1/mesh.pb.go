@@ -188,6 +188,351 @@ func (x *SubmitReply) GetJob() string {
 	return ""
 }
 
+type SubmitScriptsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Spec          []byte                 `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"` // the job, as the scripts package encodes it
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Key           string                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"` // idempotency key
+	Priority      int32                  `protobuf:"varint,4,opt,name=priority,proto3" json:"priority,omitempty"`
+	ChunkTimeMs   uint64                 `protobuf:"varint,5,opt,name=chunk_time_ms,json=chunkTimeMs,proto3" json:"chunk_time_ms,omitempty"`
+	Attempts      uint32                 `protobuf:"varint,6,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	Submitter     string                 `protobuf:"bytes,7,opt,name=submitter,proto3" json:"submitter,omitempty"`
+	MaxParallel   uint32                 `protobuf:"varint,8,opt,name=max_parallel,json=maxParallel,proto3" json:"max_parallel,omitempty"` // tasks that run at the same time at most; 0 for no limit
+	After         []*Follows             `protobuf:"bytes,9,rep,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubmitScriptsRequest) Reset() {
+	*x = SubmitScriptsRequest{}
+	mi := &file_mesh_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubmitScriptsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubmitScriptsRequest) ProtoMessage() {}
+
+func (x *SubmitScriptsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubmitScriptsRequest.ProtoReflect.Descriptor instead.
+func (*SubmitScriptsRequest) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SubmitScriptsRequest) GetSpec() []byte {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+func (x *SubmitScriptsRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SubmitScriptsRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *SubmitScriptsRequest) GetPriority() int32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *SubmitScriptsRequest) GetChunkTimeMs() uint64 {
+	if x != nil {
+		return x.ChunkTimeMs
+	}
+	return 0
+}
+
+func (x *SubmitScriptsRequest) GetAttempts() uint32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *SubmitScriptsRequest) GetSubmitter() string {
+	if x != nil {
+		return x.Submitter
+	}
+	return ""
+}
+
+func (x *SubmitScriptsRequest) GetMaxParallel() uint32 {
+	if x != nil {
+		return x.MaxParallel
+	}
+	return 0
+}
+
+func (x *SubmitScriptsRequest) GetAfter() []*Follows {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+// Follows names a job that another waits for.
+type Follows struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Any           bool                   `protobuf:"varint,2,opt,name=any,proto3" json:"any,omitempty"` // however it ends; without it only when it is done
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Follows) Reset() {
+	*x = Follows{}
+	mi := &file_mesh_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Follows) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Follows) ProtoMessage() {}
+
+func (x *Follows) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Follows.ProtoReflect.Descriptor instead.
+func (*Follows) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Follows) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *Follows) GetAny() bool {
+	if x != nil {
+		return x.Any
+	}
+	return false
+}
+
+type MissingBlobsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Digests       []string               `protobuf:"bytes,1,rep,name=digests,proto3" json:"digests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MissingBlobsRequest) Reset() {
+	*x = MissingBlobsRequest{}
+	mi := &file_mesh_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MissingBlobsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MissingBlobsRequest) ProtoMessage() {}
+
+func (x *MissingBlobsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MissingBlobsRequest.ProtoReflect.Descriptor instead.
+func (*MissingBlobsRequest) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *MissingBlobsRequest) GetDigests() []string {
+	if x != nil {
+		return x.Digests
+	}
+	return nil
+}
+
+type MissingBlobsReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Digests       []string               `protobuf:"bytes,1,rep,name=digests,proto3" json:"digests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MissingBlobsReply) Reset() {
+	*x = MissingBlobsReply{}
+	mi := &file_mesh_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MissingBlobsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MissingBlobsReply) ProtoMessage() {}
+
+func (x *MissingBlobsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MissingBlobsReply.ProtoReflect.Descriptor instead.
+func (*MissingBlobsReply) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *MissingBlobsReply) GetDigests() []string {
+	if x != nil {
+		return x.Digests
+	}
+	return nil
+}
+
+type PutBlobRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Digest        string                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"` // in the first message
+	Bytes         uint64                 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`  // of the whole blob, in the first message
+	Data          []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutBlobRequest) Reset() {
+	*x = PutBlobRequest{}
+	mi := &file_mesh_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutBlobRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutBlobRequest) ProtoMessage() {}
+
+func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
+func (*PutBlobRequest) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *PutBlobRequest) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *PutBlobRequest) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *PutBlobRequest) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type PutBlobReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutBlobReply) Reset() {
+	*x = PutBlobReply{}
+	mi := &file_mesh_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutBlobReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutBlobReply) ProtoMessage() {}
+
+func (x *PutBlobReply) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutBlobReply.ProtoReflect.Descriptor instead.
+func (*PutBlobReply) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{7}
+}
+
 type PlanReply struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	Generator        string                 `protobuf:"bytes,1,opt,name=generator,proto3" json:"generator,omitempty"`
@@ -205,7 +550,7 @@ type PlanReply struct {
 
 func (x *PlanReply) Reset() {
 	*x = PlanReply{}
-	mi := &file_mesh_proto_msgTypes[2]
+	mi := &file_mesh_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -217,7 +562,7 @@ func (x *PlanReply) String() string {
 func (*PlanReply) ProtoMessage() {}
 
 func (x *PlanReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[2]
+	mi := &file_mesh_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -230,7 +575,7 @@ func (x *PlanReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanReply.ProtoReflect.Descriptor instead.
 func (*PlanReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{2}
+	return file_mesh_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PlanReply) GetGenerator() string {
@@ -309,7 +654,7 @@ type PlanSlot struct {
 
 func (x *PlanSlot) Reset() {
 	*x = PlanSlot{}
-	mi := &file_mesh_proto_msgTypes[3]
+	mi := &file_mesh_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -321,7 +666,7 @@ func (x *PlanSlot) String() string {
 func (*PlanSlot) ProtoMessage() {}
 
 func (x *PlanSlot) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[3]
+	mi := &file_mesh_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -334,7 +679,7 @@ func (x *PlanSlot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanSlot.ProtoReflect.Descriptor instead.
 func (*PlanSlot) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{3}
+	return file_mesh_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PlanSlot) GetNode() string {
@@ -382,7 +727,7 @@ type JobsRequest struct {
 
 func (x *JobsRequest) Reset() {
 	*x = JobsRequest{}
-	mi := &file_mesh_proto_msgTypes[4]
+	mi := &file_mesh_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -394,7 +739,7 @@ func (x *JobsRequest) String() string {
 func (*JobsRequest) ProtoMessage() {}
 
 func (x *JobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[4]
+	mi := &file_mesh_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -407,7 +752,7 @@ func (x *JobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobsRequest.ProtoReflect.Descriptor instead.
 func (*JobsRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{4}
+	return file_mesh_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *JobsRequest) GetAll() bool {
@@ -434,7 +779,7 @@ type JobsReply struct {
 
 func (x *JobsReply) Reset() {
 	*x = JobsReply{}
-	mi := &file_mesh_proto_msgTypes[5]
+	mi := &file_mesh_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -446,7 +791,7 @@ func (x *JobsReply) String() string {
 func (*JobsReply) ProtoMessage() {}
 
 func (x *JobsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[5]
+	mi := &file_mesh_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -459,7 +804,7 @@ func (x *JobsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobsReply.ProtoReflect.Descriptor instead.
 func (*JobsReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{5}
+	return file_mesh_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *JobsReply) GetIndex() uint64 {
@@ -487,7 +832,7 @@ type JobRequest struct {
 
 func (x *JobRequest) Reset() {
 	*x = JobRequest{}
-	mi := &file_mesh_proto_msgTypes[6]
+	mi := &file_mesh_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -499,7 +844,7 @@ func (x *JobRequest) String() string {
 func (*JobRequest) ProtoMessage() {}
 
 func (x *JobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[6]
+	mi := &file_mesh_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -512,7 +857,7 @@ func (x *JobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobRequest.ProtoReflect.Descriptor instead.
 func (*JobRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{6}
+	return file_mesh_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *JobRequest) GetJob() string {
@@ -571,7 +916,7 @@ type JobInfo struct {
 
 func (x *JobInfo) Reset() {
 	*x = JobInfo{}
-	mi := &file_mesh_proto_msgTypes[7]
+	mi := &file_mesh_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -583,7 +928,7 @@ func (x *JobInfo) String() string {
 func (*JobInfo) ProtoMessage() {}
 
 func (x *JobInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[7]
+	mi := &file_mesh_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -596,7 +941,7 @@ func (x *JobInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobInfo.ProtoReflect.Descriptor instead.
 func (*JobInfo) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{7}
+	return file_mesh_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *JobInfo) GetId() string {
@@ -791,7 +1136,7 @@ func (x *JobInfo) GetBusySeconds() float64 {
 type ControlRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
-	Action        string                 `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"` // cancel, pause, resume, priority, remove
+	Action        string                 `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"` // cancel, pause, resume, priority, remove, retry
 	Priority      int32                  `protobuf:"varint,3,opt,name=priority,proto3" json:"priority,omitempty"`
 	Request       []byte                 `protobuf:"bytes,4,opt,name=request,proto3" json:"request,omitempty"` // 16 bytes: the same request sent again happens once
 	unknownFields protoimpl.UnknownFields
@@ -800,7 +1145,7 @@ type ControlRequest struct {
 
 func (x *ControlRequest) Reset() {
 	*x = ControlRequest{}
-	mi := &file_mesh_proto_msgTypes[8]
+	mi := &file_mesh_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -812,7 +1157,7 @@ func (x *ControlRequest) String() string {
 func (*ControlRequest) ProtoMessage() {}
 
 func (x *ControlRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[8]
+	mi := &file_mesh_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -825,7 +1170,7 @@ func (x *ControlRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlRequest.ProtoReflect.Descriptor instead.
 func (*ControlRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{8}
+	return file_mesh_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ControlRequest) GetJob() string {
@@ -866,7 +1211,7 @@ type ResultsRequest struct {
 
 func (x *ResultsRequest) Reset() {
 	*x = ResultsRequest{}
-	mi := &file_mesh_proto_msgTypes[9]
+	mi := &file_mesh_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -878,7 +1223,7 @@ func (x *ResultsRequest) String() string {
 func (*ResultsRequest) ProtoMessage() {}
 
 func (x *ResultsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[9]
+	mi := &file_mesh_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -891,7 +1236,7 @@ func (x *ResultsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResultsRequest.ProtoReflect.Descriptor instead.
 func (*ResultsRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{9}
+	return file_mesh_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ResultsRequest) GetJob() string {
@@ -917,7 +1262,7 @@ type ResultsChunk struct {
 
 func (x *ResultsChunk) Reset() {
 	*x = ResultsChunk{}
-	mi := &file_mesh_proto_msgTypes[10]
+	mi := &file_mesh_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -929,7 +1274,7 @@ func (x *ResultsChunk) String() string {
 func (*ResultsChunk) ProtoMessage() {}
 
 func (x *ResultsChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[10]
+	mi := &file_mesh_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -942,7 +1287,7 @@ func (x *ResultsChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResultsChunk.ProtoReflect.Descriptor instead.
 func (*ResultsChunk) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{10}
+	return file_mesh_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ResultsChunk) GetData() []byte {
@@ -950,6 +1295,783 @@ func (x *ResultsChunk) GetData() []byte {
 		return x.Data
 	}
 	return nil
+}
+
+type TasksRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`  // open, waiting, running, done or failed; empty for all
+	First         uint64                 `protobuf:"varint,3,opt,name=first,proto3" json:"first,omitempty"` // number of the first task to list
+	Limit         uint32                 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TasksRequest) Reset() {
+	*x = TasksRequest{}
+	mi := &file_mesh_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TasksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TasksRequest) ProtoMessage() {}
+
+func (x *TasksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TasksRequest.ProtoReflect.Descriptor instead.
+func (*TasksRequest) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *TasksRequest) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *TasksRequest) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *TasksRequest) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *TasksRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type TasksReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tasks         []*TaskInfo            `protobuf:"bytes,1,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	Next          uint64                 `protobuf:"varint,2,opt,name=next,proto3" json:"next,omitempty"` // first task that was not looked at; 0 when all were
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TasksReply) Reset() {
+	*x = TasksReply{}
+	mi := &file_mesh_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TasksReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TasksReply) ProtoMessage() {}
+
+func (x *TasksReply) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TasksReply.ProtoReflect.Descriptor instead.
+func (*TasksReply) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *TasksReply) GetTasks() []*TaskInfo {
+	if x != nil {
+		return x.Tasks
+	}
+	return nil
+}
+
+func (x *TasksReply) GetNext() uint64 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
+type TaskInfo struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`     // from 0
+	Task          string                 `protobuf:"bytes,2,opt,name=task,proto3" json:"task,omitempty"`          // its name
+	State         string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`        // open, waiting, running, done, failed
+	Failures      uint32                 `protobuf:"varint,4,opt,name=failures,proto3" json:"failures,omitempty"` // failed attempts
+	Class         string                 `protobuf:"bytes,5,opt,name=class,proto3" json:"class,omitempty"`        // how the last attempt ended, such as exit code
+	Message       string                 `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
+	Node          string                 `protobuf:"bytes,7,opt,name=node,proto3" json:"node,omitempty"`
+	Slot          uint32                 `protobuf:"varint,8,opt,name=slot,proto3" json:"slot,omitempty"`
+	Seconds       float64                `protobuf:"fixed64,9,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	PeakRss       uint64                 `protobuf:"varint,10,opt,name=peak_rss,json=peakRss,proto3" json:"peak_rss,omitempty"` // bytes
+	Outputs       []*OutputInfo          `protobuf:"bytes,11,rep,name=outputs,proto3" json:"outputs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskInfo) Reset() {
+	*x = TaskInfo{}
+	mi := &file_mesh_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskInfo) ProtoMessage() {}
+
+func (x *TaskInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskInfo.ProtoReflect.Descriptor instead.
+func (*TaskInfo) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *TaskInfo) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *TaskInfo) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *TaskInfo) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *TaskInfo) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *TaskInfo) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *TaskInfo) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *TaskInfo) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *TaskInfo) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *TaskInfo) GetSeconds() float64 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+func (x *TaskInfo) GetPeakRss() uint64 {
+	if x != nil {
+		return x.PeakRss
+	}
+	return 0
+}
+
+func (x *TaskInfo) GetOutputs() []*OutputInfo {
+	if x != nil {
+		return x.Outputs
+	}
+	return nil
+}
+
+type OutputInfo struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Bytes         uint64                 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Digest        string                 `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OutputInfo) Reset() {
+	*x = OutputInfo{}
+	mi := &file_mesh_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OutputInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OutputInfo) ProtoMessage() {}
+
+func (x *OutputInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OutputInfo.ProtoReflect.Descriptor instead.
+func (*OutputInfo) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *OutputInfo) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *OutputInfo) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *OutputInfo) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+type TaskRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Task          string                 `protobuf:"bytes,2,opt,name=task,proto3" json:"task,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskRequest) Reset() {
+	*x = TaskRequest{}
+	mi := &file_mesh_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskRequest) ProtoMessage() {}
+
+func (x *TaskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskRequest.ProtoReflect.Descriptor instead.
+func (*TaskRequest) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *TaskRequest) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *TaskRequest) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+type TaskReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Task          *TaskInfo              `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	Attempts      []*AttemptInfo         `protobuf:"bytes,2,rep,name=attempts,proto3" json:"attempts,omitempty"` // the oldest first
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskReply) Reset() {
+	*x = TaskReply{}
+	mi := &file_mesh_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskReply) ProtoMessage() {}
+
+func (x *TaskReply) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskReply.ProtoReflect.Descriptor instead.
+func (*TaskReply) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *TaskReply) GetTask() *TaskInfo {
+	if x != nil {
+		return x.Task
+	}
+	return nil
+}
+
+func (x *TaskReply) GetAttempts() []*AttemptInfo {
+	if x != nil {
+		return x.Attempts
+	}
+	return nil
+}
+
+type AttemptInfo struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Attempt       uint32                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Class         string                 `protobuf:"bytes,2,opt,name=class,proto3" json:"class,omitempty"`
+	Status        int32                  `protobuf:"varint,3,opt,name=status,proto3" json:"status,omitempty"` // exit status, or -1
+	Signal        string                 `protobuf:"bytes,4,opt,name=signal,proto3" json:"signal,omitempty"`
+	Message       string                 `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
+	Node          string                 `protobuf:"bytes,6,opt,name=node,proto3" json:"node,omitempty"`
+	Slot          uint32                 `protobuf:"varint,7,opt,name=slot,proto3" json:"slot,omitempty"`
+	Started       string                 `protobuf:"bytes,8,opt,name=started,proto3" json:"started,omitempty"`
+	Seconds       float64                `protobuf:"fixed64,9,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	CpuSeconds    float64                `protobuf:"fixed64,10,opt,name=cpu_seconds,json=cpuSeconds,proto3" json:"cpu_seconds,omitempty"`
+	PeakRss       uint64                 `protobuf:"varint,11,opt,name=peak_rss,json=peakRss,proto3" json:"peak_rss,omitempty"`
+	Stdout        *WordsInfo             `protobuf:"bytes,12,opt,name=stdout,proto3" json:"stdout,omitempty"`
+	Stderr        *WordsInfo             `protobuf:"bytes,13,opt,name=stderr,proto3" json:"stderr,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AttemptInfo) Reset() {
+	*x = AttemptInfo{}
+	mi := &file_mesh_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttemptInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttemptInfo) ProtoMessage() {}
+
+func (x *AttemptInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttemptInfo.ProtoReflect.Descriptor instead.
+func (*AttemptInfo) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *AttemptInfo) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *AttemptInfo) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *AttemptInfo) GetStatus() int32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *AttemptInfo) GetSignal() string {
+	if x != nil {
+		return x.Signal
+	}
+	return ""
+}
+
+func (x *AttemptInfo) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *AttemptInfo) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *AttemptInfo) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *AttemptInfo) GetStarted() string {
+	if x != nil {
+		return x.Started
+	}
+	return ""
+}
+
+func (x *AttemptInfo) GetSeconds() float64 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+func (x *AttemptInfo) GetCpuSeconds() float64 {
+	if x != nil {
+		return x.CpuSeconds
+	}
+	return 0
+}
+
+func (x *AttemptInfo) GetPeakRss() uint64 {
+	if x != nil {
+		return x.PeakRss
+	}
+	return 0
+}
+
+func (x *AttemptInfo) GetStdout() *WordsInfo {
+	if x != nil {
+		return x.Stdout
+	}
+	return nil
+}
+
+func (x *AttemptInfo) GetStderr() *WordsInfo {
+	if x != nil {
+		return x.Stderr
+	}
+	return nil
+}
+
+type WordsInfo struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Head          []byte                 `protobuf:"bytes,1,opt,name=head,proto3" json:"head,omitempty"`
+	Tail          []byte                 `protobuf:"bytes,2,opt,name=tail,proto3" json:"tail,omitempty"`
+	Total         uint64                 `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"` // bytes that were written; what is missing lies between head and tail
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WordsInfo) Reset() {
+	*x = WordsInfo{}
+	mi := &file_mesh_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WordsInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WordsInfo) ProtoMessage() {}
+
+func (x *WordsInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WordsInfo.ProtoReflect.Descriptor instead.
+func (*WordsInfo) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *WordsInfo) GetHead() []byte {
+	if x != nil {
+		return x.Head
+	}
+	return nil
+}
+
+func (x *WordsInfo) GetTail() []byte {
+	if x != nil {
+		return x.Tail
+	}
+	return nil
+}
+
+func (x *WordsInfo) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+type OutputsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Partial       bool                   `protobuf:"varint,2,opt,name=partial,proto3" json:"partial,omitempty"`
+	First         uint64                 `protobuf:"varint,3,opt,name=first,proto3" json:"first,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OutputsRequest) Reset() {
+	*x = OutputsRequest{}
+	mi := &file_mesh_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OutputsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OutputsRequest) ProtoMessage() {}
+
+func (x *OutputsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OutputsRequest.ProtoReflect.Descriptor instead.
+func (*OutputsRequest) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *OutputsRequest) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *OutputsRequest) GetPartial() bool {
+	if x != nil {
+		return x.Partial
+	}
+	return false
+}
+
+func (x *OutputsRequest) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+// A file comes in messages that follow each other; the last has end.
+type OutputChunk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Task          string                 `protobuf:"bytes,2,opt,name=task,proto3" json:"task,omitempty"`
+	Path          string                 `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
+	Own           bool                   `protobuf:"varint,4,opt,name=own,proto3" json:"own,omitempty"` // the path is this task's alone
+	As            string                 `protobuf:"bytes,5,opt,name=as,proto3" json:"as,omitempty"`    // the path as it was asked for
+	Executable    bool                   `protobuf:"varint,6,opt,name=executable,proto3" json:"executable,omitempty"`
+	Data          []byte                 `protobuf:"bytes,7,opt,name=data,proto3" json:"data,omitempty"`
+	End           bool                   `protobuf:"varint,8,opt,name=end,proto3" json:"end,omitempty"`
+	Digest        string                 `protobuf:"bytes,9,opt,name=digest,proto3" json:"digest,omitempty"` // with end
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OutputChunk) Reset() {
+	*x = OutputChunk{}
+	mi := &file_mesh_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OutputChunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OutputChunk) ProtoMessage() {}
+
+func (x *OutputChunk) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OutputChunk.ProtoReflect.Descriptor instead.
+func (*OutputChunk) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *OutputChunk) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *OutputChunk) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *OutputChunk) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *OutputChunk) GetOwn() bool {
+	if x != nil {
+		return x.Own
+	}
+	return false
+}
+
+func (x *OutputChunk) GetAs() string {
+	if x != nil {
+		return x.As
+	}
+	return ""
+}
+
+func (x *OutputChunk) GetExecutable() bool {
+	if x != nil {
+		return x.Executable
+	}
+	return false
+}
+
+func (x *OutputChunk) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *OutputChunk) GetEnd() bool {
+	if x != nil {
+		return x.End
+	}
+	return false
+}
+
+func (x *OutputChunk) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
 }
 
 type LedgerRequest struct {
@@ -962,7 +2084,7 @@ type LedgerRequest struct {
 
 func (x *LedgerRequest) Reset() {
 	*x = LedgerRequest{}
-	mi := &file_mesh_proto_msgTypes[11]
+	mi := &file_mesh_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -974,7 +2096,7 @@ func (x *LedgerRequest) String() string {
 func (*LedgerRequest) ProtoMessage() {}
 
 func (x *LedgerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[11]
+	mi := &file_mesh_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -987,7 +2109,7 @@ func (x *LedgerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerRequest.ProtoReflect.Descriptor instead.
 func (*LedgerRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{11}
+	return file_mesh_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LedgerRequest) GetJob() string {
@@ -1027,7 +2149,7 @@ type LedgerReply struct {
 
 func (x *LedgerReply) Reset() {
 	*x = LedgerReply{}
-	mi := &file_mesh_proto_msgTypes[12]
+	mi := &file_mesh_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1039,7 +2161,7 @@ func (x *LedgerReply) String() string {
 func (*LedgerReply) ProtoMessage() {}
 
 func (x *LedgerReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[12]
+	mi := &file_mesh_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1052,7 +2174,7 @@ func (x *LedgerReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerReply.ProtoReflect.Descriptor instead.
 func (*LedgerReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{12}
+	return file_mesh_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *LedgerReply) GetJob() string {
@@ -1173,7 +2295,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_mesh_proto_msgTypes[13]
+	mi := &file_mesh_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1185,7 +2307,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[13]
+	mi := &file_mesh_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1198,7 +2320,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{13}
+	return file_mesh_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Held) GetSeeds() string {
@@ -1238,7 +2360,7 @@ type NodesRequest struct {
 
 func (x *NodesRequest) Reset() {
 	*x = NodesRequest{}
-	mi := &file_mesh_proto_msgTypes[14]
+	mi := &file_mesh_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1250,7 +2372,7 @@ func (x *NodesRequest) String() string {
 func (*NodesRequest) ProtoMessage() {}
 
 func (x *NodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[14]
+	mi := &file_mesh_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1263,7 +2385,7 @@ func (x *NodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesRequest.ProtoReflect.Descriptor instead.
 func (*NodesRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{14}
+	return file_mesh_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *NodesRequest) GetLinearizable() bool {
@@ -1283,7 +2405,7 @@ type NodesReply struct {
 
 func (x *NodesReply) Reset() {
 	*x = NodesReply{}
-	mi := &file_mesh_proto_msgTypes[15]
+	mi := &file_mesh_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1295,7 +2417,7 @@ func (x *NodesReply) String() string {
 func (*NodesReply) ProtoMessage() {}
 
 func (x *NodesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[15]
+	mi := &file_mesh_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1308,7 +2430,7 @@ func (x *NodesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesReply.ProtoReflect.Descriptor instead.
 func (*NodesReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{15}
+	return file_mesh_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *NodesReply) GetIndex() uint64 {
@@ -1336,13 +2458,14 @@ type NodeInfo struct {
 	Slots         uint32                 `protobuf:"varint,7,opt,name=slots,proto3" json:"slots,omitempty"`
 	Busy          uint32                 `protobuf:"varint,8,opt,name=busy,proto3" json:"busy,omitempty"`
 	Id            string                 `protobuf:"bytes,9,opt,name=id,proto3" json:"id,omitempty"`
+	ScriptSlots   uint32                 `protobuf:"varint,10,opt,name=script_slots,json=scriptSlots,proto3" json:"script_slots,omitempty"` // slots that run tasks of script jobs
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NodeInfo) Reset() {
 	*x = NodeInfo{}
-	mi := &file_mesh_proto_msgTypes[16]
+	mi := &file_mesh_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1354,7 +2477,7 @@ func (x *NodeInfo) String() string {
 func (*NodeInfo) ProtoMessage() {}
 
 func (x *NodeInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[16]
+	mi := &file_mesh_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1367,7 +2490,7 @@ func (x *NodeInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeInfo.ProtoReflect.Descriptor instead.
 func (*NodeInfo) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{16}
+	return file_mesh_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *NodeInfo) GetName() string {
@@ -1433,6 +2556,13 @@ func (x *NodeInfo) GetId() string {
 	return ""
 }
 
+func (x *NodeInfo) GetScriptSlots() uint32 {
+	if x != nil {
+		return x.ScriptSlots
+	}
+	return 0
+}
+
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Linearizable  bool                   `protobuf:"varint,1,opt,name=linearizable,proto3" json:"linearizable,omitempty"`
@@ -1442,7 +2572,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_mesh_proto_msgTypes[17]
+	mi := &file_mesh_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1454,7 +2584,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[17]
+	mi := &file_mesh_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1467,7 +2597,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{17}
+	return file_mesh_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *StatusRequest) GetLinearizable() bool {
@@ -1492,13 +2622,14 @@ type StatusReply struct {
 	Version       string                 `protobuf:"bytes,11,opt,name=version,proto3" json:"version,omitempty"`
 	Survives      string                 `protobuf:"bytes,12,opt,name=survives,proto3" json:"survives,omitempty"` // what the mesh can lose now
 	Alarms        []string               `protobuf:"bytes,13,rep,name=alarms,proto3" json:"alarms,omitempty"`
+	Scripts       string                 `protobuf:"bytes,14,opt,name=scripts,proto3" json:"scripts,omitempty"` // how the answering node keeps scripts apart, or why it refuses them
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_mesh_proto_msgTypes[18]
+	mi := &file_mesh_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +2641,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[18]
+	mi := &file_mesh_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +2654,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{18}
+	return file_mesh_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *StatusReply) GetCluster() string {
@@ -1617,6 +2748,13 @@ func (x *StatusReply) GetAlarms() []string {
 	return nil
 }
 
+func (x *StatusReply) GetScripts() string {
+	if x != nil {
+		return x.Scripts
+	}
+	return ""
+}
+
 type CreateTokenRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Role          string                 `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
@@ -1629,7 +2767,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_mesh_proto_msgTypes[19]
+	mi := &file_mesh_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1641,7 +2779,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[19]
+	mi := &file_mesh_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1654,7 +2792,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{19}
+	return file_mesh_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CreateTokenRequest) GetRole() string {
@@ -1698,7 +2836,7 @@ type CreateTokenReply struct {
 
 func (x *CreateTokenReply) Reset() {
 	*x = CreateTokenReply{}
-	mi := &file_mesh_proto_msgTypes[20]
+	mi := &file_mesh_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1710,7 +2848,7 @@ func (x *CreateTokenReply) String() string {
 func (*CreateTokenReply) ProtoMessage() {}
 
 func (x *CreateTokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[20]
+	mi := &file_mesh_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1723,7 +2861,7 @@ func (x *CreateTokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenReply.ProtoReflect.Descriptor instead.
 func (*CreateTokenReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{20}
+	return file_mesh_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CreateTokenReply) GetToken() string {
@@ -1769,7 +2907,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_mesh_proto_msgTypes[21]
+	mi := &file_mesh_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1781,7 +2919,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[21]
+	mi := &file_mesh_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1794,7 +2932,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{21}
+	return file_mesh_proto_rawDescGZIP(), []int{37}
 }
 
 type ListTokensReply struct {
@@ -1806,7 +2944,7 @@ type ListTokensReply struct {
 
 func (x *ListTokensReply) Reset() {
 	*x = ListTokensReply{}
-	mi := &file_mesh_proto_msgTypes[22]
+	mi := &file_mesh_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1818,7 +2956,7 @@ func (x *ListTokensReply) String() string {
 func (*ListTokensReply) ProtoMessage() {}
 
 func (x *ListTokensReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[22]
+	mi := &file_mesh_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1831,7 +2969,7 @@ func (x *ListTokensReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensReply.ProtoReflect.Descriptor instead.
 func (*ListTokensReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{22}
+	return file_mesh_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListTokensReply) GetTokens() []*TokenInfo {
@@ -1854,7 +2992,7 @@ type TokenInfo struct {
 
 func (x *TokenInfo) Reset() {
 	*x = TokenInfo{}
-	mi := &file_mesh_proto_msgTypes[23]
+	mi := &file_mesh_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1866,7 +3004,7 @@ func (x *TokenInfo) String() string {
 func (*TokenInfo) ProtoMessage() {}
 
 func (x *TokenInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[23]
+	mi := &file_mesh_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1879,7 +3017,7 @@ func (x *TokenInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenInfo.ProtoReflect.Descriptor instead.
 func (*TokenInfo) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{23}
+	return file_mesh_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *TokenInfo) GetHash() string {
@@ -1926,7 +3064,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_mesh_proto_msgTypes[24]
+	mi := &file_mesh_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1938,7 +3076,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[24]
+	mi := &file_mesh_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1951,7 +3089,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{24}
+	return file_mesh_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RevokeTokenRequest) GetHash() string {
@@ -1969,7 +3107,7 @@ type RevokeTokenReply struct {
 
 func (x *RevokeTokenReply) Reset() {
 	*x = RevokeTokenReply{}
-	mi := &file_mesh_proto_msgTypes[25]
+	mi := &file_mesh_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1981,7 +3119,7 @@ func (x *RevokeTokenReply) String() string {
 func (*RevokeTokenReply) ProtoMessage() {}
 
 func (x *RevokeTokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[25]
+	mi := &file_mesh_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1994,7 +3132,7 @@ func (x *RevokeTokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenReply.ProtoReflect.Descriptor instead.
 func (*RevokeTokenReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{25}
+	return file_mesh_proto_rawDescGZIP(), []int{41}
 }
 
 type RemoveNodeRequest struct {
@@ -2007,7 +3145,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_mesh_proto_msgTypes[26]
+	mi := &file_mesh_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2019,7 +3157,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[26]
+	mi := &file_mesh_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2032,7 +3170,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{26}
+	return file_mesh_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RemoveNodeRequest) GetNode() string {
@@ -2058,7 +3196,7 @@ type RemoveNodeReply struct {
 
 func (x *RemoveNodeReply) Reset() {
 	*x = RemoveNodeReply{}
-	mi := &file_mesh_proto_msgTypes[27]
+	mi := &file_mesh_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2070,7 +3208,7 @@ func (x *RemoveNodeReply) String() string {
 func (*RemoveNodeReply) ProtoMessage() {}
 
 func (x *RemoveNodeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[27]
+	mi := &file_mesh_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2083,7 +3221,7 @@ func (x *RemoveNodeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeReply.ProtoReflect.Descriptor instead.
 func (*RemoveNodeReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{27}
+	return file_mesh_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RemoveNodeReply) GetName() string {
@@ -2113,7 +3251,29 @@ const file_mesh_proto_rawDesc = "" +
 	"\tsubmitter\x18\n" +
 	" \x01(\tR\tsubmitter\"\x1f\n" +
 	"\vSubmitReply\x12\x10\n" +
-	"\x03job\x18\x01 \x01(\tR\x03job\"\x9b\x02\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\"\x99\x02\n" +
+	"\x14SubmitScriptsRequest\x12\x12\n" +
+	"\x04spec\x18\x01 \x01(\fR\x04spec\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x12\x1a\n" +
+	"\bpriority\x18\x04 \x01(\x05R\bpriority\x12\"\n" +
+	"\rchunk_time_ms\x18\x05 \x01(\x04R\vchunkTimeMs\x12\x1a\n" +
+	"\battempts\x18\x06 \x01(\rR\battempts\x12\x1c\n" +
+	"\tsubmitter\x18\a \x01(\tR\tsubmitter\x12!\n" +
+	"\fmax_parallel\x18\b \x01(\rR\vmaxParallel\x12*\n" +
+	"\x05after\x18\t \x03(\v2\x14.seedmesh.v1.FollowsR\x05after\"-\n" +
+	"\aFollows\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x10\n" +
+	"\x03any\x18\x02 \x01(\bR\x03any\"/\n" +
+	"\x13MissingBlobsRequest\x12\x18\n" +
+	"\adigests\x18\x01 \x03(\tR\adigests\"-\n" +
+	"\x11MissingBlobsReply\x12\x18\n" +
+	"\adigests\x18\x01 \x03(\tR\adigests\"R\n" +
+	"\x0ePutBlobRequest\x12\x16\n" +
+	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\"\x0e\n" +
+	"\fPutBlobReply\"\x9b\x02\n" +
 	"\tPlanReply\x12\x1c\n" +
 	"\tgenerator\x18\x01 \x01(\tR\tgenerator\x12\x16\n" +
 	"\x06chunks\x18\x02 \x01(\x01R\x06chunks\x12,\n" +
@@ -2183,7 +3343,76 @@ const file_mesh_proto_rawDesc = "" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x18\n" +
 	"\apartial\x18\x02 \x01(\bR\apartial\"\"\n" +
 	"\fResultsChunk\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\"9\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"b\n" +
+	"\fTasksRequest\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x14\n" +
+	"\x05first\x18\x03 \x01(\x04R\x05first\x12\x14\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\"M\n" +
+	"\n" +
+	"TasksReply\x12+\n" +
+	"\x05tasks\x18\x01 \x03(\v2\x15.seedmesh.v1.TaskInfoR\x05tasks\x12\x12\n" +
+	"\x04next\x18\x02 \x01(\x04R\x04next\"\xa8\x02\n" +
+	"\bTaskInfo\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
+	"\x04task\x18\x02 \x01(\tR\x04task\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\tR\x05state\x12\x1a\n" +
+	"\bfailures\x18\x04 \x01(\rR\bfailures\x12\x14\n" +
+	"\x05class\x18\x05 \x01(\tR\x05class\x12\x18\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\x12\x12\n" +
+	"\x04node\x18\a \x01(\tR\x04node\x12\x12\n" +
+	"\x04slot\x18\b \x01(\rR\x04slot\x12\x18\n" +
+	"\aseconds\x18\t \x01(\x01R\aseconds\x12\x19\n" +
+	"\bpeak_rss\x18\n" +
+	" \x01(\x04R\apeakRss\x121\n" +
+	"\aoutputs\x18\v \x03(\v2\x17.seedmesh.v1.OutputInfoR\aoutputs\"N\n" +
+	"\n" +
+	"OutputInfo\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x16\n" +
+	"\x06digest\x18\x03 \x01(\tR\x06digest\"3\n" +
+	"\vTaskRequest\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x12\n" +
+	"\x04task\x18\x02 \x01(\tR\x04task\"l\n" +
+	"\tTaskReply\x12)\n" +
+	"\x04task\x18\x01 \x01(\v2\x15.seedmesh.v1.TaskInfoR\x04task\x124\n" +
+	"\battempts\x18\x02 \x03(\v2\x18.seedmesh.v1.AttemptInfoR\battempts\"\xff\x02\n" +
+	"\vAttemptInfo\x12\x18\n" +
+	"\aattempt\x18\x01 \x01(\rR\aattempt\x12\x14\n" +
+	"\x05class\x18\x02 \x01(\tR\x05class\x12\x16\n" +
+	"\x06status\x18\x03 \x01(\x05R\x06status\x12\x16\n" +
+	"\x06signal\x18\x04 \x01(\tR\x06signal\x12\x18\n" +
+	"\amessage\x18\x05 \x01(\tR\amessage\x12\x12\n" +
+	"\x04node\x18\x06 \x01(\tR\x04node\x12\x12\n" +
+	"\x04slot\x18\a \x01(\rR\x04slot\x12\x18\n" +
+	"\astarted\x18\b \x01(\tR\astarted\x12\x18\n" +
+	"\aseconds\x18\t \x01(\x01R\aseconds\x12\x1f\n" +
+	"\vcpu_seconds\x18\n" +
+	" \x01(\x01R\n" +
+	"cpuSeconds\x12\x19\n" +
+	"\bpeak_rss\x18\v \x01(\x04R\apeakRss\x12.\n" +
+	"\x06stdout\x18\f \x01(\v2\x16.seedmesh.v1.WordsInfoR\x06stdout\x12.\n" +
+	"\x06stderr\x18\r \x01(\v2\x16.seedmesh.v1.WordsInfoR\x06stderr\"I\n" +
+	"\tWordsInfo\x12\x12\n" +
+	"\x04head\x18\x01 \x01(\fR\x04head\x12\x12\n" +
+	"\x04tail\x18\x02 \x01(\fR\x04tail\x12\x14\n" +
+	"\x05total\x18\x03 \x01(\x04R\x05total\"R\n" +
+	"\x0eOutputsRequest\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x18\n" +
+	"\apartial\x18\x02 \x01(\bR\apartial\x12\x14\n" +
+	"\x05first\x18\x03 \x01(\x04R\x05first\"\xcd\x01\n" +
+	"\vOutputChunk\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
+	"\x04task\x18\x02 \x01(\tR\x04task\x12\x12\n" +
+	"\x04path\x18\x03 \x01(\tR\x04path\x12\x10\n" +
+	"\x03own\x18\x04 \x01(\bR\x03own\x12\x0e\n" +
+	"\x02as\x18\x05 \x01(\tR\x02as\x12\x1e\n" +
+	"\n" +
+	"executable\x18\x06 \x01(\bR\n" +
+	"executable\x12\x12\n" +
+	"\x04data\x18\a \x01(\fR\x04data\x12\x10\n" +
+	"\x03end\x18\b \x01(\bR\x03end\x12\x16\n" +
+	"\x06digest\x18\t \x01(\tR\x06digest\"9\n" +
 	"\rLedgerRequest\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x16\n" +
 	"\x06verify\x18\x02 \x01(\bR\x06verify\"\xa4\x03\n" +
@@ -2214,7 +3443,7 @@ const file_mesh_proto_rawDesc = "" +
 	"\n" +
 	"NodesReply\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12+\n" +
-	"\x05nodes\x18\x02 \x03(\v2\x15.seedmesh.v1.NodeInfoR\x05nodes\"\xce\x01\n" +
+	"\x05nodes\x18\x02 \x03(\v2\x15.seedmesh.v1.NodeInfoR\x05nodes\"\xf1\x01\n" +
 	"\bNodeInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x14\n" +
@@ -2224,9 +3453,11 @@ const file_mesh_proto_rawDesc = "" +
 	"\aversion\x18\x06 \x01(\tR\aversion\x12\x14\n" +
 	"\x05slots\x18\a \x01(\rR\x05slots\x12\x12\n" +
 	"\x04busy\x18\b \x01(\rR\x04busy\x12\x0e\n" +
-	"\x02id\x18\t \x01(\tR\x02id\"3\n" +
+	"\x02id\x18\t \x01(\tR\x02id\x12!\n" +
+	"\fscript_slots\x18\n" +
+	" \x01(\rR\vscriptSlots\"3\n" +
 	"\rStatusRequest\x12\"\n" +
-	"\flinearizable\x18\x01 \x01(\bR\flinearizable\"\xcc\x02\n" +
+	"\flinearizable\x18\x01 \x01(\bR\flinearizable\"\xe6\x02\n" +
 	"\vStatusReply\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x16\n" +
@@ -2241,7 +3472,8 @@ const file_mesh_proto_rawDesc = "" +
 	" \x01(\rR\x04busy\x12\x18\n" +
 	"\aversion\x18\v \x01(\tR\aversion\x12\x1a\n" +
 	"\bsurvives\x18\f \x01(\tR\bsurvives\x12\x16\n" +
-	"\x06alarms\x18\r \x03(\tR\x06alarms\"w\n" +
+	"\x06alarms\x18\r \x03(\tR\x06alarms\x12\x18\n" +
+	"\ascripts\x18\x0e \x01(\tR\ascripts\"w\n" +
 	"\x12CreateTokenRequest\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x1f\n" +
 	"\vttl_seconds\x18\x02 \x01(\x04R\n" +
@@ -2270,14 +3502,21 @@ const file_mesh_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\fR\arequest\"%\n" +
 	"\x0fRemoveNodeReply\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name2\xe8\x06\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name2\x88\n" +
+	"\n" +
 	"\x04Mesh\x12>\n" +
-	"\x06Submit\x12\x1a.seedmesh.v1.SubmitRequest\x1a\x18.seedmesh.v1.SubmitReply\x12:\n" +
+	"\x06Submit\x12\x1a.seedmesh.v1.SubmitRequest\x1a\x18.seedmesh.v1.SubmitReply\x12L\n" +
+	"\rSubmitScripts\x12!.seedmesh.v1.SubmitScriptsRequest\x1a\x18.seedmesh.v1.SubmitReply\x12P\n" +
+	"\fMissingBlobs\x12 .seedmesh.v1.MissingBlobsRequest\x1a\x1e.seedmesh.v1.MissingBlobsReply\x12C\n" +
+	"\aPutBlob\x12\x1b.seedmesh.v1.PutBlobRequest\x1a\x19.seedmesh.v1.PutBlobReply(\x01\x12:\n" +
 	"\x04Plan\x12\x1a.seedmesh.v1.SubmitRequest\x1a\x16.seedmesh.v1.PlanReply\x128\n" +
 	"\x04Jobs\x12\x18.seedmesh.v1.JobsRequest\x1a\x16.seedmesh.v1.JobsReply\x124\n" +
 	"\x03Job\x12\x17.seedmesh.v1.JobRequest\x1a\x14.seedmesh.v1.JobInfo\x12<\n" +
 	"\aControl\x12\x1b.seedmesh.v1.ControlRequest\x1a\x14.seedmesh.v1.JobInfo\x12C\n" +
-	"\aResults\x12\x1b.seedmesh.v1.ResultsRequest\x1a\x19.seedmesh.v1.ResultsChunk0\x01\x12>\n" +
+	"\aResults\x12\x1b.seedmesh.v1.ResultsRequest\x1a\x19.seedmesh.v1.ResultsChunk0\x01\x12;\n" +
+	"\x05Tasks\x12\x19.seedmesh.v1.TasksRequest\x1a\x17.seedmesh.v1.TasksReply\x128\n" +
+	"\x04Task\x12\x18.seedmesh.v1.TaskRequest\x1a\x16.seedmesh.v1.TaskReply\x12B\n" +
+	"\aOutputs\x12\x1b.seedmesh.v1.OutputsRequest\x1a\x18.seedmesh.v1.OutputChunk0\x01\x12>\n" +
 	"\x06Ledger\x12\x1a.seedmesh.v1.LedgerRequest\x1a\x18.seedmesh.v1.LedgerReply\x12;\n" +
 	"\x05Nodes\x12\x19.seedmesh.v1.NodesRequest\x1a\x17.seedmesh.v1.NodesReply\x12>\n" +
 	"\x06Status\x12\x1a.seedmesh.v1.StatusRequest\x1a\x18.seedmesh.v1.StatusReply\x12M\n" +
@@ -2300,74 +3539,109 @@ func file_mesh_proto_rawDescGZIP() []byte {
 	return file_mesh_proto_rawDescData
 }
 
-var file_mesh_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_mesh_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_mesh_proto_goTypes = []any{
-	(*SubmitRequest)(nil),      // 0: seedmesh.v1.SubmitRequest
-	(*SubmitReply)(nil),        // 1: seedmesh.v1.SubmitReply
-	(*PlanReply)(nil),          // 2: seedmesh.v1.PlanReply
-	(*PlanSlot)(nil),           // 3: seedmesh.v1.PlanSlot
-	(*JobsRequest)(nil),        // 4: seedmesh.v1.JobsRequest
-	(*JobsReply)(nil),          // 5: seedmesh.v1.JobsReply
-	(*JobRequest)(nil),         // 6: seedmesh.v1.JobRequest
-	(*JobInfo)(nil),            // 7: seedmesh.v1.JobInfo
-	(*ControlRequest)(nil),     // 8: seedmesh.v1.ControlRequest
-	(*ResultsRequest)(nil),     // 9: seedmesh.v1.ResultsRequest
-	(*ResultsChunk)(nil),       // 10: seedmesh.v1.ResultsChunk
-	(*LedgerRequest)(nil),      // 11: seedmesh.v1.LedgerRequest
-	(*LedgerReply)(nil),        // 12: seedmesh.v1.LedgerReply
-	(*Held)(nil),               // 13: seedmesh.v1.Held
-	(*NodesRequest)(nil),       // 14: seedmesh.v1.NodesRequest
-	(*NodesReply)(nil),         // 15: seedmesh.v1.NodesReply
-	(*NodeInfo)(nil),           // 16: seedmesh.v1.NodeInfo
-	(*StatusRequest)(nil),      // 17: seedmesh.v1.StatusRequest
-	(*StatusReply)(nil),        // 18: seedmesh.v1.StatusReply
-	(*CreateTokenRequest)(nil), // 19: seedmesh.v1.CreateTokenRequest
-	(*CreateTokenReply)(nil),   // 20: seedmesh.v1.CreateTokenReply
-	(*ListTokensRequest)(nil),  // 21: seedmesh.v1.ListTokensRequest
-	(*ListTokensReply)(nil),    // 22: seedmesh.v1.ListTokensReply
-	(*TokenInfo)(nil),          // 23: seedmesh.v1.TokenInfo
-	(*RevokeTokenRequest)(nil), // 24: seedmesh.v1.RevokeTokenRequest
-	(*RevokeTokenReply)(nil),   // 25: seedmesh.v1.RevokeTokenReply
-	(*RemoveNodeRequest)(nil),  // 26: seedmesh.v1.RemoveNodeRequest
-	(*RemoveNodeReply)(nil),    // 27: seedmesh.v1.RemoveNodeReply
+	(*SubmitRequest)(nil),        // 0: seedmesh.v1.SubmitRequest
+	(*SubmitReply)(nil),          // 1: seedmesh.v1.SubmitReply
+	(*SubmitScriptsRequest)(nil), // 2: seedmesh.v1.SubmitScriptsRequest
+	(*Follows)(nil),              // 3: seedmesh.v1.Follows
+	(*MissingBlobsRequest)(nil),  // 4: seedmesh.v1.MissingBlobsRequest
+	(*MissingBlobsReply)(nil),    // 5: seedmesh.v1.MissingBlobsReply
+	(*PutBlobRequest)(nil),       // 6: seedmesh.v1.PutBlobRequest
+	(*PutBlobReply)(nil),         // 7: seedmesh.v1.PutBlobReply
+	(*PlanReply)(nil),            // 8: seedmesh.v1.PlanReply
+	(*PlanSlot)(nil),             // 9: seedmesh.v1.PlanSlot
+	(*JobsRequest)(nil),          // 10: seedmesh.v1.JobsRequest
+	(*JobsReply)(nil),            // 11: seedmesh.v1.JobsReply
+	(*JobRequest)(nil),           // 12: seedmesh.v1.JobRequest
+	(*JobInfo)(nil),              // 13: seedmesh.v1.JobInfo
+	(*ControlRequest)(nil),       // 14: seedmesh.v1.ControlRequest
+	(*ResultsRequest)(nil),       // 15: seedmesh.v1.ResultsRequest
+	(*ResultsChunk)(nil),         // 16: seedmesh.v1.ResultsChunk
+	(*TasksRequest)(nil),         // 17: seedmesh.v1.TasksRequest
+	(*TasksReply)(nil),           // 18: seedmesh.v1.TasksReply
+	(*TaskInfo)(nil),             // 19: seedmesh.v1.TaskInfo
+	(*OutputInfo)(nil),           // 20: seedmesh.v1.OutputInfo
+	(*TaskRequest)(nil),          // 21: seedmesh.v1.TaskRequest
+	(*TaskReply)(nil),            // 22: seedmesh.v1.TaskReply
+	(*AttemptInfo)(nil),          // 23: seedmesh.v1.AttemptInfo
+	(*WordsInfo)(nil),            // 24: seedmesh.v1.WordsInfo
+	(*OutputsRequest)(nil),       // 25: seedmesh.v1.OutputsRequest
+	(*OutputChunk)(nil),          // 26: seedmesh.v1.OutputChunk
+	(*LedgerRequest)(nil),        // 27: seedmesh.v1.LedgerRequest
+	(*LedgerReply)(nil),          // 28: seedmesh.v1.LedgerReply
+	(*Held)(nil),                 // 29: seedmesh.v1.Held
+	(*NodesRequest)(nil),         // 30: seedmesh.v1.NodesRequest
+	(*NodesReply)(nil),           // 31: seedmesh.v1.NodesReply
+	(*NodeInfo)(nil),             // 32: seedmesh.v1.NodeInfo
+	(*StatusRequest)(nil),        // 33: seedmesh.v1.StatusRequest
+	(*StatusReply)(nil),          // 34: seedmesh.v1.StatusReply
+	(*CreateTokenRequest)(nil),   // 35: seedmesh.v1.CreateTokenRequest
+	(*CreateTokenReply)(nil),     // 36: seedmesh.v1.CreateTokenReply
+	(*ListTokensRequest)(nil),    // 37: seedmesh.v1.ListTokensRequest
+	(*ListTokensReply)(nil),      // 38: seedmesh.v1.ListTokensReply
+	(*TokenInfo)(nil),            // 39: seedmesh.v1.TokenInfo
+	(*RevokeTokenRequest)(nil),   // 40: seedmesh.v1.RevokeTokenRequest
+	(*RevokeTokenReply)(nil),     // 41: seedmesh.v1.RevokeTokenReply
+	(*RemoveNodeRequest)(nil),    // 42: seedmesh.v1.RemoveNodeRequest
+	(*RemoveNodeReply)(nil),      // 43: seedmesh.v1.RemoveNodeReply
 }
 var file_mesh_proto_depIdxs = []int32{
-	3,  // 0: seedmesh.v1.PlanReply.slots:type_name -> seedmesh.v1.PlanSlot
-	7,  // 1: seedmesh.v1.JobsReply.jobs:type_name -> seedmesh.v1.JobInfo
-	13, // 2: seedmesh.v1.LedgerReply.held:type_name -> seedmesh.v1.Held
-	16, // 3: seedmesh.v1.NodesReply.nodes:type_name -> seedmesh.v1.NodeInfo
-	23, // 4: seedmesh.v1.ListTokensReply.tokens:type_name -> seedmesh.v1.TokenInfo
-	0,  // 5: seedmesh.v1.Mesh.Submit:input_type -> seedmesh.v1.SubmitRequest
-	0,  // 6: seedmesh.v1.Mesh.Plan:input_type -> seedmesh.v1.SubmitRequest
-	4,  // 7: seedmesh.v1.Mesh.Jobs:input_type -> seedmesh.v1.JobsRequest
-	6,  // 8: seedmesh.v1.Mesh.Job:input_type -> seedmesh.v1.JobRequest
-	8,  // 9: seedmesh.v1.Mesh.Control:input_type -> seedmesh.v1.ControlRequest
-	9,  // 10: seedmesh.v1.Mesh.Results:input_type -> seedmesh.v1.ResultsRequest
-	11, // 11: seedmesh.v1.Mesh.Ledger:input_type -> seedmesh.v1.LedgerRequest
-	14, // 12: seedmesh.v1.Mesh.Nodes:input_type -> seedmesh.v1.NodesRequest
-	17, // 13: seedmesh.v1.Mesh.Status:input_type -> seedmesh.v1.StatusRequest
-	19, // 14: seedmesh.v1.Mesh.CreateToken:input_type -> seedmesh.v1.CreateTokenRequest
-	21, // 15: seedmesh.v1.Mesh.ListTokens:input_type -> seedmesh.v1.ListTokensRequest
-	24, // 16: seedmesh.v1.Mesh.RevokeToken:input_type -> seedmesh.v1.RevokeTokenRequest
-	26, // 17: seedmesh.v1.Mesh.RemoveNode:input_type -> seedmesh.v1.RemoveNodeRequest
-	1,  // 18: seedmesh.v1.Mesh.Submit:output_type -> seedmesh.v1.SubmitReply
-	2,  // 19: seedmesh.v1.Mesh.Plan:output_type -> seedmesh.v1.PlanReply
-	5,  // 20: seedmesh.v1.Mesh.Jobs:output_type -> seedmesh.v1.JobsReply
-	7,  // 21: seedmesh.v1.Mesh.Job:output_type -> seedmesh.v1.JobInfo
-	7,  // 22: seedmesh.v1.Mesh.Control:output_type -> seedmesh.v1.JobInfo
-	10, // 23: seedmesh.v1.Mesh.Results:output_type -> seedmesh.v1.ResultsChunk
-	12, // 24: seedmesh.v1.Mesh.Ledger:output_type -> seedmesh.v1.LedgerReply
-	15, // 25: seedmesh.v1.Mesh.Nodes:output_type -> seedmesh.v1.NodesReply
-	18, // 26: seedmesh.v1.Mesh.Status:output_type -> seedmesh.v1.StatusReply
-	20, // 27: seedmesh.v1.Mesh.CreateToken:output_type -> seedmesh.v1.CreateTokenReply
-	22, // 28: seedmesh.v1.Mesh.ListTokens:output_type -> seedmesh.v1.ListTokensReply
-	25, // 29: seedmesh.v1.Mesh.RevokeToken:output_type -> seedmesh.v1.RevokeTokenReply
-	27, // 30: seedmesh.v1.Mesh.RemoveNode:output_type -> seedmesh.v1.RemoveNodeReply
-	18, // [18:31] is the sub-list for method output_type
-	5,  // [5:18] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	3,  // 0: seedmesh.v1.SubmitScriptsRequest.after:type_name -> seedmesh.v1.Follows
+	9,  // 1: seedmesh.v1.PlanReply.slots:type_name -> seedmesh.v1.PlanSlot
+	13, // 2: seedmesh.v1.JobsReply.jobs:type_name -> seedmesh.v1.JobInfo
+	19, // 3: seedmesh.v1.TasksReply.tasks:type_name -> seedmesh.v1.TaskInfo
+	20, // 4: seedmesh.v1.TaskInfo.outputs:type_name -> seedmesh.v1.OutputInfo
+	19, // 5: seedmesh.v1.TaskReply.task:type_name -> seedmesh.v1.TaskInfo
+	23, // 6: seedmesh.v1.TaskReply.attempts:type_name -> seedmesh.v1.AttemptInfo
+	24, // 7: seedmesh.v1.AttemptInfo.stdout:type_name -> seedmesh.v1.WordsInfo
+	24, // 8: seedmesh.v1.AttemptInfo.stderr:type_name -> seedmesh.v1.WordsInfo
+	29, // 9: seedmesh.v1.LedgerReply.held:type_name -> seedmesh.v1.Held
+	32, // 10: seedmesh.v1.NodesReply.nodes:type_name -> seedmesh.v1.NodeInfo
+	39, // 11: seedmesh.v1.ListTokensReply.tokens:type_name -> seedmesh.v1.TokenInfo
+	0,  // 12: seedmesh.v1.Mesh.Submit:input_type -> seedmesh.v1.SubmitRequest
+	2,  // 13: seedmesh.v1.Mesh.SubmitScripts:input_type -> seedmesh.v1.SubmitScriptsRequest
+	4,  // 14: seedmesh.v1.Mesh.MissingBlobs:input_type -> seedmesh.v1.MissingBlobsRequest
+	6,  // 15: seedmesh.v1.Mesh.PutBlob:input_type -> seedmesh.v1.PutBlobRequest
+	0,  // 16: seedmesh.v1.Mesh.Plan:input_type -> seedmesh.v1.SubmitRequest
+	10, // 17: seedmesh.v1.Mesh.Jobs:input_type -> seedmesh.v1.JobsRequest
+	12, // 18: seedmesh.v1.Mesh.Job:input_type -> seedmesh.v1.JobRequest
+	14, // 19: seedmesh.v1.Mesh.Control:input_type -> seedmesh.v1.ControlRequest
+	15, // 20: seedmesh.v1.Mesh.Results:input_type -> seedmesh.v1.ResultsRequest
+	17, // 21: seedmesh.v1.Mesh.Tasks:input_type -> seedmesh.v1.TasksRequest
+	21, // 22: seedmesh.v1.Mesh.Task:input_type -> seedmesh.v1.TaskRequest
+	25, // 23: seedmesh.v1.Mesh.Outputs:input_type -> seedmesh.v1.OutputsRequest
+	27, // 24: seedmesh.v1.Mesh.Ledger:input_type -> seedmesh.v1.LedgerRequest
+	30, // 25: seedmesh.v1.Mesh.Nodes:input_type -> seedmesh.v1.NodesRequest
+	33, // 26: seedmesh.v1.Mesh.Status:input_type -> seedmesh.v1.StatusRequest
+	35, // 27: seedmesh.v1.Mesh.CreateToken:input_type -> seedmesh.v1.CreateTokenRequest
+	37, // 28: seedmesh.v1.Mesh.ListTokens:input_type -> seedmesh.v1.ListTokensRequest
+	40, // 29: seedmesh.v1.Mesh.RevokeToken:input_type -> seedmesh.v1.RevokeTokenRequest
+	42, // 30: seedmesh.v1.Mesh.RemoveNode:input_type -> seedmesh.v1.RemoveNodeRequest
+	1,  // 31: seedmesh.v1.Mesh.Submit:output_type -> seedmesh.v1.SubmitReply
+	1,  // 32: seedmesh.v1.Mesh.SubmitScripts:output_type -> seedmesh.v1.SubmitReply
+	5,  // 33: seedmesh.v1.Mesh.MissingBlobs:output_type -> seedmesh.v1.MissingBlobsReply
+	7,  // 34: seedmesh.v1.Mesh.PutBlob:output_type -> seedmesh.v1.PutBlobReply
+	8,  // 35: seedmesh.v1.Mesh.Plan:output_type -> seedmesh.v1.PlanReply
+	11, // 36: seedmesh.v1.Mesh.Jobs:output_type -> seedmesh.v1.JobsReply
+	13, // 37: seedmesh.v1.Mesh.Job:output_type -> seedmesh.v1.JobInfo
+	13, // 38: seedmesh.v1.Mesh.Control:output_type -> seedmesh.v1.JobInfo
+	16, // 39: seedmesh.v1.Mesh.Results:output_type -> seedmesh.v1.ResultsChunk
+	18, // 40: seedmesh.v1.Mesh.Tasks:output_type -> seedmesh.v1.TasksReply
+	22, // 41: seedmesh.v1.Mesh.Task:output_type -> seedmesh.v1.TaskReply
+	26, // 42: seedmesh.v1.Mesh.Outputs:output_type -> seedmesh.v1.OutputChunk
+	28, // 43: seedmesh.v1.Mesh.Ledger:output_type -> seedmesh.v1.LedgerReply
+	31, // 44: seedmesh.v1.Mesh.Nodes:output_type -> seedmesh.v1.NodesReply
+	34, // 45: seedmesh.v1.Mesh.Status:output_type -> seedmesh.v1.StatusReply
+	36, // 46: seedmesh.v1.Mesh.CreateToken:output_type -> seedmesh.v1.CreateTokenReply
+	38, // 47: seedmesh.v1.Mesh.ListTokens:output_type -> seedmesh.v1.ListTokensReply
+	41, // 48: seedmesh.v1.Mesh.RevokeToken:output_type -> seedmesh.v1.RevokeTokenReply
+	43, // 49: seedmesh.v1.Mesh.RemoveNode:output_type -> seedmesh.v1.RemoveNodeReply
+	31, // [31:50] is the sub-list for method output_type
+	12, // [12:31] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_mesh_proto_init() }
@@ -2381,7 +3655,7 @@ func file_mesh_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mesh_proto_rawDesc), len(file_mesh_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

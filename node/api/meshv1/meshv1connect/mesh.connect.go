@@ -42,6 +42,12 @@ const (
 const (
 	// MeshSubmitProcedure is the fully-qualified name of the Mesh's Submit RPC.
 	MeshSubmitProcedure = "/seedmesh.v1.Mesh/Submit"
+	// MeshSubmitScriptsProcedure is the fully-qualified name of the Mesh's SubmitScripts RPC.
+	MeshSubmitScriptsProcedure = "/seedmesh.v1.Mesh/SubmitScripts"
+	// MeshMissingBlobsProcedure is the fully-qualified name of the Mesh's MissingBlobs RPC.
+	MeshMissingBlobsProcedure = "/seedmesh.v1.Mesh/MissingBlobs"
+	// MeshPutBlobProcedure is the fully-qualified name of the Mesh's PutBlob RPC.
+	MeshPutBlobProcedure = "/seedmesh.v1.Mesh/PutBlob"
 	// MeshPlanProcedure is the fully-qualified name of the Mesh's Plan RPC.
 	MeshPlanProcedure = "/seedmesh.v1.Mesh/Plan"
 	// MeshJobsProcedure is the fully-qualified name of the Mesh's Jobs RPC.
@@ -52,6 +58,12 @@ const (
 	MeshControlProcedure = "/seedmesh.v1.Mesh/Control"
 	// MeshResultsProcedure is the fully-qualified name of the Mesh's Results RPC.
 	MeshResultsProcedure = "/seedmesh.v1.Mesh/Results"
+	// MeshTasksProcedure is the fully-qualified name of the Mesh's Tasks RPC.
+	MeshTasksProcedure = "/seedmesh.v1.Mesh/Tasks"
+	// MeshTaskProcedure is the fully-qualified name of the Mesh's Task RPC.
+	MeshTaskProcedure = "/seedmesh.v1.Mesh/Task"
+	// MeshOutputsProcedure is the fully-qualified name of the Mesh's Outputs RPC.
+	MeshOutputsProcedure = "/seedmesh.v1.Mesh/Outputs"
 	// MeshLedgerProcedure is the fully-qualified name of the Mesh's Ledger RPC.
 	MeshLedgerProcedure = "/seedmesh.v1.Mesh/Ledger"
 	// MeshNodesProcedure is the fully-qualified name of the Mesh's Nodes RPC.
@@ -72,16 +84,28 @@ const (
 type MeshClient interface {
 	// Submit adds a seed search. The same key with the same request gives the same job.
 	Submit(context.Context, *connect.Request[meshv1.SubmitRequest]) (*connect.Response[meshv1.SubmitReply], error)
+	// SubmitScripts adds a script job, whose inputs the node has. The same key with the same request gives the same job.
+	SubmitScripts(context.Context, *connect.Request[meshv1.SubmitScriptsRequest]) (*connect.Response[meshv1.SubmitReply], error)
+	// MissingBlobs says which blobs the node does not have.
+	MissingBlobs(context.Context, *connect.Request[meshv1.MissingBlobsRequest]) (*connect.Response[meshv1.MissingBlobsReply], error)
+	// PutBlob gives the node an input of a script job. It is kept as long as a job names it.
+	PutBlob(context.Context) *connect.ClientStreamForClient[meshv1.PutBlobRequest, meshv1.PutBlobReply]
 	// Plan says what a submit would do; it changes nothing.
 	Plan(context.Context, *connect.Request[meshv1.SubmitRequest]) (*connect.Response[meshv1.PlanReply], error)
 	Jobs(context.Context, *connect.Request[meshv1.JobsRequest]) (*connect.Response[meshv1.JobsReply], error)
 	// Job looks at one job. With wait_ms it answers when the job has ended, or after that time.
 	Job(context.Context, *connect.Request[meshv1.JobRequest]) (*connect.Response[meshv1.JobInfo], error)
-	// Control cancels, pauses, resumes, re-prioritises or removes a job. A cancel or
-	// pause is answered when no node can start another attempt.
+	// Control cancels, pauses, resumes, re-prioritises or removes a job, or retries the failed tasks of one that
+	// has ended as a new job, which is the answer. A cancel or pause is answered when no node can start another attempt.
 	Control(context.Context, *connect.Request[meshv1.ControlRequest]) (*connect.Response[meshv1.JobInfo], error)
-	// Results streams a job's survivors as JSON Lines, in order.
+	// Results streams a job's survivors, or the outcomes of its tasks, as JSON Lines, in order.
 	Results(context.Context, *connect.Request[meshv1.ResultsRequest]) (*connect.ServerStreamForClient[meshv1.ResultsChunk], error)
+	// Tasks lists tasks of a script job.
+	Tasks(context.Context, *connect.Request[meshv1.TasksRequest]) (*connect.Response[meshv1.TasksReply], error)
+	// Task looks at one task: its attempts, and what they wrote.
+	Task(context.Context, *connect.Request[meshv1.TaskRequest]) (*connect.Response[meshv1.TaskReply], error)
+	// Outputs streams the files that the tasks of a script job made, in order.
+	Outputs(context.Context, *connect.Request[meshv1.OutputsRequest]) (*connect.ServerStreamForClient[meshv1.OutputChunk], error)
 	// Ledger accounts for every seed of a job; with verify it reads every piece from every holder.
 	Ledger(context.Context, *connect.Request[meshv1.LedgerRequest]) (*connect.Response[meshv1.LedgerReply], error)
 	Nodes(context.Context, *connect.Request[meshv1.NodesRequest]) (*connect.Response[meshv1.NodesReply], error)
@@ -108,6 +132,24 @@ func NewMeshClient(httpClient connect.HTTPClient, baseURL string, opts ...connec
 			httpClient,
 			baseURL+MeshSubmitProcedure,
 			connect.WithSchema(meshMethods.ByName("Submit")),
+			connect.WithClientOptions(opts...),
+		),
+		submitScripts: connect.NewClient[meshv1.SubmitScriptsRequest, meshv1.SubmitReply](
+			httpClient,
+			baseURL+MeshSubmitScriptsProcedure,
+			connect.WithSchema(meshMethods.ByName("SubmitScripts")),
+			connect.WithClientOptions(opts...),
+		),
+		missingBlobs: connect.NewClient[meshv1.MissingBlobsRequest, meshv1.MissingBlobsReply](
+			httpClient,
+			baseURL+MeshMissingBlobsProcedure,
+			connect.WithSchema(meshMethods.ByName("MissingBlobs")),
+			connect.WithClientOptions(opts...),
+		),
+		putBlob: connect.NewClient[meshv1.PutBlobRequest, meshv1.PutBlobReply](
+			httpClient,
+			baseURL+MeshPutBlobProcedure,
+			connect.WithSchema(meshMethods.ByName("PutBlob")),
 			connect.WithClientOptions(opts...),
 		),
 		plan: connect.NewClient[meshv1.SubmitRequest, meshv1.PlanReply](
@@ -138,6 +180,24 @@ func NewMeshClient(httpClient connect.HTTPClient, baseURL string, opts ...connec
 			httpClient,
 			baseURL+MeshResultsProcedure,
 			connect.WithSchema(meshMethods.ByName("Results")),
+			connect.WithClientOptions(opts...),
+		),
+		tasks: connect.NewClient[meshv1.TasksRequest, meshv1.TasksReply](
+			httpClient,
+			baseURL+MeshTasksProcedure,
+			connect.WithSchema(meshMethods.ByName("Tasks")),
+			connect.WithClientOptions(opts...),
+		),
+		task: connect.NewClient[meshv1.TaskRequest, meshv1.TaskReply](
+			httpClient,
+			baseURL+MeshTaskProcedure,
+			connect.WithSchema(meshMethods.ByName("Task")),
+			connect.WithClientOptions(opts...),
+		),
+		outputs: connect.NewClient[meshv1.OutputsRequest, meshv1.OutputChunk](
+			httpClient,
+			baseURL+MeshOutputsProcedure,
+			connect.WithSchema(meshMethods.ByName("Outputs")),
 			connect.WithClientOptions(opts...),
 		),
 		ledger: connect.NewClient[meshv1.LedgerRequest, meshv1.LedgerReply](
@@ -187,24 +247,45 @@ func NewMeshClient(httpClient connect.HTTPClient, baseURL string, opts ...connec
 
 // meshClient implements MeshClient.
 type meshClient struct {
-	submit      *connect.Client[meshv1.SubmitRequest, meshv1.SubmitReply]
-	plan        *connect.Client[meshv1.SubmitRequest, meshv1.PlanReply]
-	jobs        *connect.Client[meshv1.JobsRequest, meshv1.JobsReply]
-	job         *connect.Client[meshv1.JobRequest, meshv1.JobInfo]
-	control     *connect.Client[meshv1.ControlRequest, meshv1.JobInfo]
-	results     *connect.Client[meshv1.ResultsRequest, meshv1.ResultsChunk]
-	ledger      *connect.Client[meshv1.LedgerRequest, meshv1.LedgerReply]
-	nodes       *connect.Client[meshv1.NodesRequest, meshv1.NodesReply]
-	status      *connect.Client[meshv1.StatusRequest, meshv1.StatusReply]
-	createToken *connect.Client[meshv1.CreateTokenRequest, meshv1.CreateTokenReply]
-	listTokens  *connect.Client[meshv1.ListTokensRequest, meshv1.ListTokensReply]
-	revokeToken *connect.Client[meshv1.RevokeTokenRequest, meshv1.RevokeTokenReply]
-	removeNode  *connect.Client[meshv1.RemoveNodeRequest, meshv1.RemoveNodeReply]
+	submit        *connect.Client[meshv1.SubmitRequest, meshv1.SubmitReply]
+	submitScripts *connect.Client[meshv1.SubmitScriptsRequest, meshv1.SubmitReply]
+	missingBlobs  *connect.Client[meshv1.MissingBlobsRequest, meshv1.MissingBlobsReply]
+	putBlob       *connect.Client[meshv1.PutBlobRequest, meshv1.PutBlobReply]
+	plan          *connect.Client[meshv1.SubmitRequest, meshv1.PlanReply]
+	jobs          *connect.Client[meshv1.JobsRequest, meshv1.JobsReply]
+	job           *connect.Client[meshv1.JobRequest, meshv1.JobInfo]
+	control       *connect.Client[meshv1.ControlRequest, meshv1.JobInfo]
+	results       *connect.Client[meshv1.ResultsRequest, meshv1.ResultsChunk]
+	tasks         *connect.Client[meshv1.TasksRequest, meshv1.TasksReply]
+	task          *connect.Client[meshv1.TaskRequest, meshv1.TaskReply]
+	outputs       *connect.Client[meshv1.OutputsRequest, meshv1.OutputChunk]
+	ledger        *connect.Client[meshv1.LedgerRequest, meshv1.LedgerReply]
+	nodes         *connect.Client[meshv1.NodesRequest, meshv1.NodesReply]
+	status        *connect.Client[meshv1.StatusRequest, meshv1.StatusReply]
+	createToken   *connect.Client[meshv1.CreateTokenRequest, meshv1.CreateTokenReply]
+	listTokens    *connect.Client[meshv1.ListTokensRequest, meshv1.ListTokensReply]
+	revokeToken   *connect.Client[meshv1.RevokeTokenRequest, meshv1.RevokeTokenReply]
+	removeNode    *connect.Client[meshv1.RemoveNodeRequest, meshv1.RemoveNodeReply]
 }
 
 // Submit calls seedmesh.v1.Mesh.Submit.
 func (c *meshClient) Submit(ctx context.Context, req *connect.Request[meshv1.SubmitRequest]) (*connect.Response[meshv1.SubmitReply], error) {
 	return c.submit.CallUnary(ctx, req)
+}
+
+// SubmitScripts calls seedmesh.v1.Mesh.SubmitScripts.
+func (c *meshClient) SubmitScripts(ctx context.Context, req *connect.Request[meshv1.SubmitScriptsRequest]) (*connect.Response[meshv1.SubmitReply], error) {
+	return c.submitScripts.CallUnary(ctx, req)
+}
+
+// MissingBlobs calls seedmesh.v1.Mesh.MissingBlobs.
+func (c *meshClient) MissingBlobs(ctx context.Context, req *connect.Request[meshv1.MissingBlobsRequest]) (*connect.Response[meshv1.MissingBlobsReply], error) {
+	return c.missingBlobs.CallUnary(ctx, req)
+}
+
+// PutBlob calls seedmesh.v1.Mesh.PutBlob.
+func (c *meshClient) PutBlob(ctx context.Context) *connect.ClientStreamForClient[meshv1.PutBlobRequest, meshv1.PutBlobReply] {
+	return c.putBlob.CallClientStream(ctx)
 }
 
 // Plan calls seedmesh.v1.Mesh.Plan.
@@ -230,6 +311,21 @@ func (c *meshClient) Control(ctx context.Context, req *connect.Request[meshv1.Co
 // Results calls seedmesh.v1.Mesh.Results.
 func (c *meshClient) Results(ctx context.Context, req *connect.Request[meshv1.ResultsRequest]) (*connect.ServerStreamForClient[meshv1.ResultsChunk], error) {
 	return c.results.CallServerStream(ctx, req)
+}
+
+// Tasks calls seedmesh.v1.Mesh.Tasks.
+func (c *meshClient) Tasks(ctx context.Context, req *connect.Request[meshv1.TasksRequest]) (*connect.Response[meshv1.TasksReply], error) {
+	return c.tasks.CallUnary(ctx, req)
+}
+
+// Task calls seedmesh.v1.Mesh.Task.
+func (c *meshClient) Task(ctx context.Context, req *connect.Request[meshv1.TaskRequest]) (*connect.Response[meshv1.TaskReply], error) {
+	return c.task.CallUnary(ctx, req)
+}
+
+// Outputs calls seedmesh.v1.Mesh.Outputs.
+func (c *meshClient) Outputs(ctx context.Context, req *connect.Request[meshv1.OutputsRequest]) (*connect.ServerStreamForClient[meshv1.OutputChunk], error) {
+	return c.outputs.CallServerStream(ctx, req)
 }
 
 // Ledger calls seedmesh.v1.Mesh.Ledger.
@@ -271,16 +367,28 @@ func (c *meshClient) RemoveNode(ctx context.Context, req *connect.Request[meshv1
 type MeshHandler interface {
 	// Submit adds a seed search. The same key with the same request gives the same job.
 	Submit(context.Context, *connect.Request[meshv1.SubmitRequest]) (*connect.Response[meshv1.SubmitReply], error)
+	// SubmitScripts adds a script job, whose inputs the node has. The same key with the same request gives the same job.
+	SubmitScripts(context.Context, *connect.Request[meshv1.SubmitScriptsRequest]) (*connect.Response[meshv1.SubmitReply], error)
+	// MissingBlobs says which blobs the node does not have.
+	MissingBlobs(context.Context, *connect.Request[meshv1.MissingBlobsRequest]) (*connect.Response[meshv1.MissingBlobsReply], error)
+	// PutBlob gives the node an input of a script job. It is kept as long as a job names it.
+	PutBlob(context.Context, *connect.ClientStream[meshv1.PutBlobRequest]) (*connect.Response[meshv1.PutBlobReply], error)
 	// Plan says what a submit would do; it changes nothing.
 	Plan(context.Context, *connect.Request[meshv1.SubmitRequest]) (*connect.Response[meshv1.PlanReply], error)
 	Jobs(context.Context, *connect.Request[meshv1.JobsRequest]) (*connect.Response[meshv1.JobsReply], error)
 	// Job looks at one job. With wait_ms it answers when the job has ended, or after that time.
 	Job(context.Context, *connect.Request[meshv1.JobRequest]) (*connect.Response[meshv1.JobInfo], error)
-	// Control cancels, pauses, resumes, re-prioritises or removes a job. A cancel or
-	// pause is answered when no node can start another attempt.
+	// Control cancels, pauses, resumes, re-prioritises or removes a job, or retries the failed tasks of one that
+	// has ended as a new job, which is the answer. A cancel or pause is answered when no node can start another attempt.
 	Control(context.Context, *connect.Request[meshv1.ControlRequest]) (*connect.Response[meshv1.JobInfo], error)
-	// Results streams a job's survivors as JSON Lines, in order.
+	// Results streams a job's survivors, or the outcomes of its tasks, as JSON Lines, in order.
 	Results(context.Context, *connect.Request[meshv1.ResultsRequest], *connect.ServerStream[meshv1.ResultsChunk]) error
+	// Tasks lists tasks of a script job.
+	Tasks(context.Context, *connect.Request[meshv1.TasksRequest]) (*connect.Response[meshv1.TasksReply], error)
+	// Task looks at one task: its attempts, and what they wrote.
+	Task(context.Context, *connect.Request[meshv1.TaskRequest]) (*connect.Response[meshv1.TaskReply], error)
+	// Outputs streams the files that the tasks of a script job made, in order.
+	Outputs(context.Context, *connect.Request[meshv1.OutputsRequest], *connect.ServerStream[meshv1.OutputChunk]) error
 	// Ledger accounts for every seed of a job; with verify it reads every piece from every holder.
 	Ledger(context.Context, *connect.Request[meshv1.LedgerRequest]) (*connect.Response[meshv1.LedgerReply], error)
 	Nodes(context.Context, *connect.Request[meshv1.NodesRequest]) (*connect.Response[meshv1.NodesReply], error)
@@ -303,6 +411,24 @@ func NewMeshHandler(svc MeshHandler, opts ...connect.HandlerOption) (string, htt
 		MeshSubmitProcedure,
 		svc.Submit,
 		connect.WithSchema(meshMethods.ByName("Submit")),
+		connect.WithHandlerOptions(opts...),
+	)
+	meshSubmitScriptsHandler := connect.NewUnaryHandler(
+		MeshSubmitScriptsProcedure,
+		svc.SubmitScripts,
+		connect.WithSchema(meshMethods.ByName("SubmitScripts")),
+		connect.WithHandlerOptions(opts...),
+	)
+	meshMissingBlobsHandler := connect.NewUnaryHandler(
+		MeshMissingBlobsProcedure,
+		svc.MissingBlobs,
+		connect.WithSchema(meshMethods.ByName("MissingBlobs")),
+		connect.WithHandlerOptions(opts...),
+	)
+	meshPutBlobHandler := connect.NewClientStreamHandler(
+		MeshPutBlobProcedure,
+		svc.PutBlob,
+		connect.WithSchema(meshMethods.ByName("PutBlob")),
 		connect.WithHandlerOptions(opts...),
 	)
 	meshPlanHandler := connect.NewUnaryHandler(
@@ -333,6 +459,24 @@ func NewMeshHandler(svc MeshHandler, opts ...connect.HandlerOption) (string, htt
 		MeshResultsProcedure,
 		svc.Results,
 		connect.WithSchema(meshMethods.ByName("Results")),
+		connect.WithHandlerOptions(opts...),
+	)
+	meshTasksHandler := connect.NewUnaryHandler(
+		MeshTasksProcedure,
+		svc.Tasks,
+		connect.WithSchema(meshMethods.ByName("Tasks")),
+		connect.WithHandlerOptions(opts...),
+	)
+	meshTaskHandler := connect.NewUnaryHandler(
+		MeshTaskProcedure,
+		svc.Task,
+		connect.WithSchema(meshMethods.ByName("Task")),
+		connect.WithHandlerOptions(opts...),
+	)
+	meshOutputsHandler := connect.NewServerStreamHandler(
+		MeshOutputsProcedure,
+		svc.Outputs,
+		connect.WithSchema(meshMethods.ByName("Outputs")),
 		connect.WithHandlerOptions(opts...),
 	)
 	meshLedgerHandler := connect.NewUnaryHandler(
@@ -381,6 +525,12 @@ func NewMeshHandler(svc MeshHandler, opts ...connect.HandlerOption) (string, htt
 		switch r.URL.Path {
 		case MeshSubmitProcedure:
 			meshSubmitHandler.ServeHTTP(w, r)
+		case MeshSubmitScriptsProcedure:
+			meshSubmitScriptsHandler.ServeHTTP(w, r)
+		case MeshMissingBlobsProcedure:
+			meshMissingBlobsHandler.ServeHTTP(w, r)
+		case MeshPutBlobProcedure:
+			meshPutBlobHandler.ServeHTTP(w, r)
 		case MeshPlanProcedure:
 			meshPlanHandler.ServeHTTP(w, r)
 		case MeshJobsProcedure:
@@ -391,6 +541,12 @@ func NewMeshHandler(svc MeshHandler, opts ...connect.HandlerOption) (string, htt
 			meshControlHandler.ServeHTTP(w, r)
 		case MeshResultsProcedure:
 			meshResultsHandler.ServeHTTP(w, r)
+		case MeshTasksProcedure:
+			meshTasksHandler.ServeHTTP(w, r)
+		case MeshTaskProcedure:
+			meshTaskHandler.ServeHTTP(w, r)
+		case MeshOutputsProcedure:
+			meshOutputsHandler.ServeHTTP(w, r)
 		case MeshLedgerProcedure:
 			meshLedgerHandler.ServeHTTP(w, r)
 		case MeshNodesProcedure:
@@ -418,6 +574,18 @@ func (UnimplementedMeshHandler) Submit(context.Context, *connect.Request[meshv1.
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("seedmesh.v1.Mesh.Submit is not implemented"))
 }
 
+func (UnimplementedMeshHandler) SubmitScripts(context.Context, *connect.Request[meshv1.SubmitScriptsRequest]) (*connect.Response[meshv1.SubmitReply], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("seedmesh.v1.Mesh.SubmitScripts is not implemented"))
+}
+
+func (UnimplementedMeshHandler) MissingBlobs(context.Context, *connect.Request[meshv1.MissingBlobsRequest]) (*connect.Response[meshv1.MissingBlobsReply], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("seedmesh.v1.Mesh.MissingBlobs is not implemented"))
+}
+
+func (UnimplementedMeshHandler) PutBlob(context.Context, *connect.ClientStream[meshv1.PutBlobRequest]) (*connect.Response[meshv1.PutBlobReply], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("seedmesh.v1.Mesh.PutBlob is not implemented"))
+}
+
 func (UnimplementedMeshHandler) Plan(context.Context, *connect.Request[meshv1.SubmitRequest]) (*connect.Response[meshv1.PlanReply], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("seedmesh.v1.Mesh.Plan is not implemented"))
 }
@@ -436,6 +604,18 @@ func (UnimplementedMeshHandler) Control(context.Context, *connect.Request[meshv1
 
 func (UnimplementedMeshHandler) Results(context.Context, *connect.Request[meshv1.ResultsRequest], *connect.ServerStream[meshv1.ResultsChunk]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("seedmesh.v1.Mesh.Results is not implemented"))
+}
+
+func (UnimplementedMeshHandler) Tasks(context.Context, *connect.Request[meshv1.TasksRequest]) (*connect.Response[meshv1.TasksReply], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("seedmesh.v1.Mesh.Tasks is not implemented"))
+}
+
+func (UnimplementedMeshHandler) Task(context.Context, *connect.Request[meshv1.TaskRequest]) (*connect.Response[meshv1.TaskReply], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("seedmesh.v1.Mesh.Task is not implemented"))
+}
+
+func (UnimplementedMeshHandler) Outputs(context.Context, *connect.Request[meshv1.OutputsRequest], *connect.ServerStream[meshv1.OutputChunk]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("seedmesh.v1.Mesh.Outputs is not implemented"))
 }
 
 func (UnimplementedMeshHandler) Ledger(context.Context, *connect.Request[meshv1.LedgerRequest]) (*connect.Response[meshv1.LedgerReply], error) {

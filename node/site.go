@@ -1,0 +1,317 @@
+package node
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/user"
+	"path"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"seedmesh/jobs"
+	"seedmesh/scripts"
+)
+
+// site is where this node runs scripts, and as whom.
+type site struct {
+	n       *Node
+	base    string   // of the working directories and the inputs
+	root    *os.Root // of base; nil where script jobs are refused
+	refused string   // why they are
+	uid     int      // -1 for the node's own user
+	gid     int
+	bounds  string // how the memory of scripts is bounded
+	memory  *memory
+
+	mu      sync.Mutex // guards what follows
+	making  map[string]chan struct{}
+	digests map[jobs.JobID][]jobs.Digest // blobs that jobs name in their specifications
+}
+
+const (
+	siteParent  = "/var/tmp" // survives a restart, and is no RAM disk
+	siteMode    = 0o711      // scripts pass through to their own directories, and see nothing
+	inputsDir   = "inputs"
+	nobodyElse  = 64222 // a user id that distributions leave free, where the configured user does not exist
+	readOnly    = 0o444
+	readAndExec = 0o555
+)
+
+// openSite decides whether this node runs scripts.
+func (n *Node) openSite() error {
+	s := &site{n: n, uid: -1, gid: -1, making: map[string]chan struct{}{}, digests: map[jobs.JobID][]jobs.Digest{}}
+	n.site = s
+	switch {
+	case n.cfg.Seams.Executor != nil:
+		s.refused = "its executors are part of its process"
+		return nil
+	case os.Getuid() == 0:
+		if err := s.findUser(n.cfg.Scripts.User); err != nil {
+			return err
+		}
+	case !n.cfg.Scripts.Trusted:
+		s.refused = "it does not run as root, and cluster.toml does not say [scripts] trusted = true"
+		return nil
+	}
+	s.base = n.cfg.Scripts.Dir
+	if s.base == "" {
+		h := sha256.Sum256([]byte(n.dir.path))
+		s.base = filepath.Join(siteParent, "seedmesh-"+hex.EncodeToString(h[:6]))
+	}
+	if err := ownDir(s.base); err != nil {
+		return fmt.Errorf("the directory of the scripts: %w", err)
+	}
+	if err := ownDir(filepath.Join(s.base, inputsDir)); err != nil {
+		return fmt.Errorf("the directory of the scripts' inputs: %w", err)
+	}
+	root, err := os.OpenRoot(s.base)
+	if err != nil {
+		return fmt.Errorf("the directory of the scripts: %w", err)
+	}
+	s.root = root
+	n.later(root.Close)
+	probe := scripts.OpenGroup(filepath.Base(s.base) + "-probe")
+	s.bounds = probe.Describe()
+	if s.memory, err = newMemory(n.cfg.Scripts.Memory); err != nil {
+		return errors.Join(fmt.Errorf("the memory of scripts: %w", err), probe.Close())
+	}
+	return probe.Close()
+}
+
+// ownDir makes a directory that only this user can change, and refuses one that
+// belongs to somebody else.
+func ownDir(dir string) error {
+	if err := os.Mkdir(dir, siteMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); !info.IsDir() || !ok || int(st.Uid) != os.Getuid() {
+		return fmt.Errorf("%s is not a directory of this user: set [scripts] dir in cluster.toml", dir)
+	}
+	return os.Chmod(dir, siteMode)
+}
+
+func (s *site) findUser(name string) error {
+	s.uid, s.gid = nobodyElse, nobodyElse
+	u, err := user.Lookup(name)
+	if err != nil {
+		return nil // there is none: the number it is
+	}
+	uid, err := strconv.Atoi(u.Uid)
+	if err != nil || uid == 0 {
+		return fmt.Errorf("configuration: scripts.user %q is no user for scripts", name)
+	}
+	gid, err := strconv.Atoi(u.Gid)
+	s.uid, s.gid = uid, gid
+	return err
+}
+
+// isolation says in a few words how scripts are kept apart from the node.
+func (s *site) isolation() string {
+	switch {
+	case s.root == nil:
+		return "refused: " + s.refused
+	case s.uid >= 0:
+		return fmt.Sprintf("as user %d, sessions of their own, %s", s.uid, s.bounds)
+	}
+	return "trusted: as the node's own user, sessions of their own, " + s.bounds
+}
+
+// label is what a slot announces: whether it takes tasks.
+func (s *site) label(slot int) string {
+	if s.root == nil || s.n.cfg.Node.MaxScripts > 0 && slot >= s.n.cfg.Node.MaxScripts {
+		return jobs.SeedsOnly
+	}
+	return ""
+}
+
+// group names the control group of a slot's scripts, on this machine.
+func (s *site) group(slot uint32) string {
+	return fmt.Sprintf("%s-%d", filepath.Base(s.base), slot)
+}
+
+func (s *site) place(slot uint32) scripts.Place {
+	return scripts.Place{Base: s.base, Name: strconv.FormatUint(uint64(slot), 10), UID: s.uid, GID: s.gid}
+}
+
+// supply has the inputs of a job and its list of tasks on this node, verified.
+func (s *site) supply(ctx context.Context, spec *scripts.Spec) (links []scripts.Link, list string, err error) {
+	if spec.List != nil {
+		if list, err = s.file(ctx, spec, jobs.Digest(spec.List.Digest), false); err != nil {
+			return nil, "", err
+		}
+		list = filepath.Join(s.base, inputsDir, list)
+	}
+	for _, in := range spec.Inputs {
+		source, err := s.file(ctx, spec, jobs.Digest(in.Digest), in.Exec)
+		if err != nil {
+			return nil, "", fmt.Errorf("the input %s: %w", in.Path, err)
+		}
+		links = append(links, scripts.Link{Source: source, Path: in.Path})
+	}
+	return links, list, nil
+}
+
+// file has a blob as a file that scripts can read, and gives its name below the
+// directory of inputs. Each is fetched and copied once, whoever asks for it.
+func (s *site) file(ctx context.Context, spec *scripts.Spec, d jobs.Digest, exec bool) (string, error) {
+	name := d.String()
+	if exec {
+		name += "-x"
+	}
+	for {
+		s.mu.Lock()
+		wait, busy := s.making[name]
+		if !busy {
+			done := make(chan struct{})
+			s.making[name] = done
+			s.mu.Unlock()
+			err := s.makeFile(ctx, spec, d, name, exec)
+			s.mu.Lock()
+			delete(s.making, name)
+			s.mu.Unlock()
+			close(done)
+			return name, err
+		}
+		s.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-wait:
+		}
+	}
+}
+
+func (s *site) makeFile(ctx context.Context, spec *scripts.Spec, d jobs.Digest, name string, exec bool) error {
+	at := path.Join(inputsDir, name)
+	if _, err := s.root.Lstat(at); err == nil {
+		return nil
+	}
+	has, err := s.n.store.Has(d)
+	if err == nil && !has {
+		err = s.n.fetch(ctx, d, s.sources(spec))
+	}
+	if err != nil {
+		return err
+	}
+	mode := fs.FileMode(readOnly)
+	if exec {
+		mode = readAndExec
+	}
+	from, _, err := s.n.store.Open(d)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	temp := at + ".part"
+	to, err := s.root.OpenFile(temp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	h := sha256.New()
+	_, err = io.Copy(io.MultiWriter(to, h), from)
+	if err == nil && jobs.Digest(h.Sum(nil)) != d {
+		err = fmt.Errorf("this node's copy of the blob %s is damaged", d)
+	}
+	err = errors.Join(err, to.Chmod(mode), to.Close())
+	if err == nil {
+		err = s.root.Rename(temp, at)
+	}
+	if err != nil {
+		return errors.Join(err, s.root.Remove(temp))
+	}
+	return nil
+}
+
+// sources lists who may have a job's inputs: first those who had them when it was
+// submitted, then every other node that lives.
+func (s *site) sources(spec *scripts.Spec) []jobs.NodeID {
+	var first, rest []jobs.NodeID
+	s.n.log.View(func(st *jobs.State) {
+		for _, m := range st.Nodes() {
+			switch {
+			case !m.Alive || m.ID == s.n.id:
+			case spec.HeldBy(m.ID.String()):
+				first = append(first, m.ID)
+			default:
+				rest = append(rest, m.ID)
+			}
+		}
+	})
+	return append(first, rest...)
+}
+
+// wanted visits the blobs that jobs of the ledger name in their specifications,
+// and forgets those of jobs that are gone.
+func (s *site) wanted(st *jobs.State, visit func(jobs.Digest)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id := range s.digests {
+		if st.Job(id) == nil {
+			delete(s.digests, id)
+		}
+	}
+	if s.memory != nil {
+		s.memory.keep(func(id jobs.JobID) bool { return st.Job(id) != nil })
+	}
+	for _, j := range st.Jobs() {
+		if j.Kind != jobs.Tasks {
+			continue
+		}
+		list, known := s.digests[j.ID]
+		if !known {
+			if spec, err := scripts.Decode(j.Spec); err == nil {
+				list = blobsOf(spec)
+			}
+			s.digests[j.ID] = list
+		}
+		for _, d := range list {
+			visit(d)
+		}
+	}
+}
+
+func blobsOf(spec *scripts.Spec) []jobs.Digest {
+	list := []jobs.Digest{}
+	if spec.List != nil {
+		list = append(list, jobs.Digest(spec.List.Digest))
+	}
+	for _, in := range spec.Inputs {
+		list = append(list, jobs.Digest(in.Digest))
+	}
+	return list
+}
+
+// files lists the files of inputs.
+func (s *site) files() ([]fs.DirEntry, error) {
+	if s.root == nil {
+		return nil, nil
+	}
+	return fs.ReadDir(s.root.FS(), inputsDir)
+}
+
+// sweep removes those files of inputs, listed before it was asked what is wanted,
+// that no job names.
+func (s *site) sweep(files []fs.DirEntry, wanted map[jobs.Digest]bool) error {
+	for _, e := range files {
+		digits := e.Name()[:min(len(e.Name()), 2*len(jobs.Digest{}))]
+		if b, err := hex.DecodeString(digits); err == nil && len(b) == len(jobs.Digest{}) && wanted[jobs.Digest(b)] {
+			continue
+		}
+		if err := s.root.Remove(path.Join(inputsDir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}

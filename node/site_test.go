@@ -1,0 +1,151 @@
+package node
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"seedmesh/jobs"
+	"seedmesh/node/blob"
+	"seedmesh/scripts"
+)
+
+// newSite gives the place of scripts of a node that is not in a mesh.
+func newSite(t *testing.T) *site {
+	t.Helper()
+	n := &Node{cfg: DefaultConfig(), dir: &dataDir{path: t.TempDir()}}
+	store, err := blob.Open(n.dir.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.store = store
+	n.cfg.Logger, n.cfg.Scripts.Trusted, n.cfg.Scripts.Dir = slog.New(slog.DiscardHandler), true, filepath.Join(t.TempDir(), "scripts")
+	if err := n.openSite(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, c := range n.close {
+			if err := c(); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return n.site
+}
+
+// put stores a blob.
+func put(t *testing.T, s *site, text string) jobs.Digest {
+	t.Helper()
+	d := jobs.Digest(sha256.Sum256([]byte(text)))
+	if err := s.n.store.Put(strings.NewReader(text), d, int64(len(text))); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// TestSiteMakesFilesOnce has inputs for many slots at once, executable and not,
+// and sweeps those that no job names.
+func TestSiteMakesFilesOnce(t *testing.T) {
+	s := newSite(t)
+	d, other := put(t, s, "input"), put(t, s, "other")
+	var slots sync.WaitGroup
+	for i := range 16 {
+		slots.Go(func() {
+			name, err := s.file(t.Context(), &scripts.Spec{}, d, i%2 == 0)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			b, err := os.ReadFile(filepath.Join(s.base, inputsDir, name))
+			info, statErr := os.Stat(filepath.Join(s.base, inputsDir, name))
+			if err = errors.Join(err, statErr); err != nil || !bytes.Equal(b, []byte("input")) || (info.Mode()&0o111 != 0) != (i%2 == 0) || info.Mode()&0o222 != 0 {
+				t.Errorf("%s is %q, %v, %v", name, b, info, err)
+			}
+		})
+	}
+	slots.Wait()
+	if _, err := s.file(t.Context(), &scripts.Spec{}, other, false); err != nil {
+		t.Fatal(err)
+	}
+	files, err := s.files()
+	if err != nil || len(files) != 3 {
+		t.Fatalf("there are %v, %v", files, err)
+	}
+	late := put(t, s, "late")
+	if _, err := s.file(t.Context(), &scripts.Spec{}, late, false); err != nil { // after the list: not for this sweep
+		t.Fatal(err)
+	}
+	if err := s.sweep(files, map[jobs.Digest]bool{d: true}); err != nil {
+		t.Fatal(err)
+	}
+	left, err := s.files()
+	if err != nil || len(left) != 3 || !has(left, d.String()) || !has(left, d.String()+"-x") || !has(left, late.String()) {
+		t.Errorf("left are %v, %v", left, err)
+	}
+}
+
+func has(files []fs.DirEntry, name string) bool {
+	for _, f := range files {
+		if f.Name() == name {
+			return true
+		}
+	}
+	return false
+}
+
+// TestSiteVerifies gives no script a file with other bytes than those of its digest.
+func TestSiteVerifies(t *testing.T) {
+	s := newSite(t)
+	d := put(t, s, "input")
+	paths, err := filepath.Glob(filepath.Join(s.n.dir.path, "blobs", "*", d.String()))
+	if err != nil || len(paths) != 1 {
+		t.Fatal(paths, err)
+	}
+	if err := os.WriteFile(paths[0], []byte("otter"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if name, err := s.file(t.Context(), &scripts.Spec{}, d, false); err == nil {
+		t.Errorf("a damaged blob became the file %s", name)
+	}
+	if files, err := s.files(); err != nil || len(files) != 0 {
+		t.Errorf("left are %v, %v", files, err)
+	}
+}
+
+// TestSiteRefuses takes no directory that somebody else could have put there.
+func TestSiteRefuses(t *testing.T) {
+	target, link := t.TempDir(), filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(target, link); err != nil {
+		t.Fatal(err)
+	}
+	n := &Node{cfg: DefaultConfig(), dir: &dataDir{path: t.TempDir()}}
+	n.cfg.Scripts.Trusted, n.cfg.Scripts.Dir = true, link
+	if err := n.openSite(); err == nil {
+		t.Error("a symbolic link was taken for the directory of scripts")
+	}
+}
+
+// TestSlotsThatTakeTasks labels the first slots of a node, and none where scripts are refused.
+func TestSlotsThatTakeTasks(t *testing.T) {
+	s := newSite(t)
+	s.n.cfg.Node.MaxScripts = 2
+	if s.label(1) != "" || s.label(2) != jobs.SeedsOnly {
+		t.Errorf("the labels are %q and %q", s.label(1), s.label(2))
+	}
+	if s.n.cfg.Node.MaxScripts = 0; s.label(200) != "" {
+		t.Errorf("without a limit the label is %q", s.label(200))
+	}
+	if s.root = nil; s.label(0) != jobs.SeedsOnly {
+		t.Errorf("where scripts are refused the label is %q", s.label(0))
+	}
+}

@@ -1,0 +1,305 @@
+package node
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"seedmesh/jobs"
+	"seedmesh/node/api"
+	v1 "seedmesh/node/api/meshv1"
+	"seedmesh/scripts"
+)
+
+// maxTaskList bounds one answer of [service.Tasks]; what follows is asked for again.
+const maxTaskList = 1000
+
+// span is a run of tasks in one state.
+type span struct {
+	jobs.Range
+	state    string
+	failures uint32
+	class    string
+	message  string
+	slot     jobs.SlotID
+	piece    jobs.Piece
+}
+
+// spans lists the tasks of a stage by their states, in order.
+func spans(st *jobs.Stage) []span {
+	var all []span
+	for _, p := range st.Pieces() {
+		all = append(all, span{Range: p.Range, state: "done", piece: p})
+	}
+	for _, f := range st.Failed {
+		all = append(all, span{Range: f.Range, state: "failed", failures: f.Attempts, class: f.Class, message: f.Message})
+	}
+	for _, c := range st.Held() {
+		all = append(all, span{Range: c.Range, state: "running", failures: c.Attempts, slot: c.Slot})
+	}
+	for _, o := range st.Open {
+		state := "open"
+		if o.Attempts > 0 {
+			state = "waiting"
+		}
+		all = append(all, span{Range: o.Range, state: state, failures: o.Attempts})
+	}
+	slices.SortFunc(all, func(a, b span) int { return cmp.Compare(a.First, b.First) })
+	return all
+}
+
+// Tasks lists tasks of a script job.
+func (s *service) Tasks(ctx context.Context, r *connect.Request[v1.TasksRequest]) (*connect.Response[v1.TasksReply], error) {
+	j, err := s.openScripts(ctx, r.Msg.Job)
+	if err != nil {
+		return nil, apiError(err)
+	}
+	if states := []string{"", "open", "waiting", "running", "done", "failed"}; !slices.Contains(states, r.Msg.State) {
+		return nil, apiError(invalid("there is no state %q: open, waiting, running, done or failed", r.Msg.State))
+	}
+	limit := int(cmp.Or(min(r.Msg.Limit, maxTaskList), maxTaskList))
+	reply := &v1.TasksReply{}
+	for _, sp := range j.spans {
+		if sp.Last < r.Msg.First || r.Msg.State != "" && sp.state != r.Msg.State {
+			continue
+		}
+		if len(reply.Tasks) == limit {
+			reply.Next = sp.First
+			break
+		}
+		sp.First = max(sp.First, r.Msg.First)
+		if room := uint64(limit - len(reply.Tasks)); sp.Last-sp.First >= room {
+			reply.Next = sp.First + room
+			sp.Last = reply.Next - 1
+		}
+		if err = s.listSpan(ctx, j, sp, reply); err != nil || reply.Next > 0 {
+			break
+		}
+	}
+	if err = errors.Join(err, j.close()); err != nil {
+		return nil, apiError(err)
+	}
+	return connect.NewResponse(reply), nil
+}
+
+// listSpan adds the tasks of a span to a list.
+func (s *service) listSpan(ctx context.Context, j *scriptJob, sp span, reply *v1.TasksReply) error {
+	if sp.state == "done" {
+		return s.outcomes(ctx, sp.piece.Blob, sp.piece.Holders, func(o scripts.Outcome) bool {
+			if o.Class == scripts.OK && sp.Contains(jobs.Range{First: o.Task, Last: o.Task}) {
+				reply.Tasks = append(reply.Tasks, doneTask(o))
+			}
+			return o.Task <= sp.Last
+		})
+	}
+	for n := sp.First; ; n++ {
+		info := &v1.TaskInfo{Number: n, Task: j.name(n), State: sp.state, Failures: sp.failures, Class: sp.class, Message: sp.message}
+		if sp.state == "running" {
+			info.Node, info.Slot = s.n.nameOf(sp.slot.Node), sp.slot.Index
+		}
+		reply.Tasks = append(reply.Tasks, info)
+		if n == sp.Last {
+			return nil
+		}
+	}
+}
+
+func doneTask(o scripts.Outcome) *v1.TaskInfo {
+	info := &v1.TaskInfo{
+		Number: o.Task, Task: nameOfTask(o), State: "done", Failures: o.Attempt - 1, Class: string(o.Class), Message: o.Message,
+		Node: o.Node, Slot: o.Slot, Seconds: o.Took.Seconds(), PeakRss: o.PeakRSS,
+	}
+	for _, f := range o.Outputs {
+		info.Outputs = append(info.Outputs, &v1.OutputInfo{Path: f.Path, Bytes: uint64(f.Bytes), Digest: f.Digest.String()})
+	}
+	return info
+}
+
+// Task looks at one task and what its attempts wrote.
+func (s *service) Task(ctx context.Context, r *connect.Request[v1.TaskRequest]) (*connect.Response[v1.TaskReply], error) {
+	j, err := s.openScripts(ctx, r.Msg.Job)
+	if err != nil {
+		return nil, apiError(err)
+	}
+	reply, err := s.task(ctx, j, r.Msg.Task)
+	if err = errors.Join(err, j.close()); err != nil {
+		return nil, apiError(err)
+	}
+	return connect.NewResponse(reply), nil
+}
+
+func (s *service) task(ctx context.Context, j *scriptJob, name string) (*v1.TaskReply, error) {
+	number, err := j.find(name)
+	if err != nil {
+		return nil, err
+	}
+	var t jobs.TaskState
+	s.n.log.View(func(st *jobs.State) {
+		var job *jobs.Job
+		if job, err = findJob(st, j.Id); err == nil {
+			t, _ = st.Task(job, number)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	reply := &v1.TaskReply{Task: &v1.TaskInfo{
+		Number: number, Task: j.name(number), State: t.State, Failures: t.Attempts, Class: t.Class, Message: t.Message,
+	}}
+	if t.State == "running" {
+		reply.Task.Node, reply.Task.Slot = s.n.nameOf(t.Slot.Node), t.Slot.Index
+	}
+	seen := map[jobs.Digest]bool{}
+	for _, segment := range t.Segments {
+		if seen[segment.Blob] {
+			continue
+		}
+		seen[segment.Blob] = true
+		err := s.outcomes(ctx, segment.Blob, segment.Holders, func(o scripts.Outcome) bool {
+			if o.Task == number {
+				reply.Attempts = append(reply.Attempts, attemptInfo(o))
+				if o.Class == scripts.OK {
+					reply.Task = doneTask(o)
+				}
+			}
+			return o.Task <= number
+		})
+		if err != nil {
+			s.n.cfg.Logger.Debug("an attempt's words cannot be read", "job", j.Id, "task", number, "err", err)
+		}
+	}
+	return reply, nil
+}
+
+func attemptInfo(o scripts.Outcome) *v1.AttemptInfo {
+	words := func(w scripts.Words) *v1.WordsInfo { return &v1.WordsInfo{Head: w.Head, Tail: w.Tail, Total: w.Total} }
+	return &v1.AttemptInfo{
+		Attempt: o.Attempt, Class: string(o.Class), Status: int32(o.Status), Signal: o.Signal, Message: o.Message, Node: o.Node, Slot: o.Slot,
+		Started: o.Started.UTC().Format(time.RFC3339Nano), Seconds: o.Took.Seconds(), CpuSeconds: o.CPU.Seconds(), PeakRss: o.PeakRSS,
+		Stdout: words(o.Stdout), Stderr: words(o.Stderr),
+	}
+}
+
+// result is a done task in the results of a script job.
+type result struct {
+	Task     string          `json:"task"`
+	Number   uint64          `json:"number"`
+	Status   int             `json:"status"`
+	Attempt  uint32          `json:"attempt"`
+	Node     string          `json:"node"`
+	Seconds  float64         `json:"seconds"`
+	PeakRSS  uint64          `json:"peak_rss"`
+	Captured json.RawMessage `json:"stdout,omitempty"` // the JSON object that was taken
+	Outputs  []resultFile    `json:"outputs"`
+}
+
+type resultFile struct {
+	Path   string `json:"path"`
+	Bytes  int64  `json:"bytes"`
+	Digest string `json:"digest"`
+}
+
+// appendOutcome adds a done task's line.
+func appendOutcome(buf *bytes.Buffer, o scripts.Outcome) error {
+	line := result{
+		Task: nameOfTask(o), Number: o.Task, Status: o.Status, Attempt: o.Attempt, Node: o.Node, Seconds: o.Took.Seconds(), PeakRSS: o.PeakRSS,
+		Captured: o.Captured, Outputs: []resultFile{},
+	}
+	for _, f := range o.Outputs {
+		line.Outputs = append(line.Outputs, resultFile{f.Path, f.Bytes, f.Digest.String()})
+	}
+	b, err := json.Marshal(line)
+	if err != nil {
+		return err
+	}
+	buf.Write(append(b, '\n'))
+	return nil
+}
+
+// retry submits the failed tasks of a job that has ended as a new one.
+func (s *service) retry(ctx context.Context, selector string, key string) (jobs.JobID, error) {
+	j, err := s.openScripts(ctx, selector)
+	if err != nil {
+		return 0, err
+	}
+	list, err := j.failedTasks()
+	if err = errors.Join(err, j.close()); err != nil {
+		return 0, err
+	}
+	spool, err := s.n.store.Create()
+	if err != nil {
+		return 0, err
+	}
+	if err := scripts.WriteList(spool, list); err != nil {
+		return 0, errors.Join(err, spool.Abort())
+	}
+	d, size, err := spool.Commit()
+	if err != nil {
+		return 0, err
+	}
+	spec := *j.tasks
+	spec.Template, spec.Axes, spec.Holders = nil, nil, nil
+	spec.List = &scripts.Listing{Digest: scripts.Digest(d), Tasks: uint64(len(list)), Bytes: size}
+	for _, in := range spec.Inputs { // this node has to have them to give them away
+		if err := s.n.fetch(ctx, jobs.Digest(in.Digest), s.n.site.sources(j.tasks)); err != nil {
+			return 0, err
+		}
+	}
+	encoded, err := spec.Encode()
+	if err != nil {
+		return 0, err
+	}
+	name := j.Name
+	if name == "" {
+		name = "retry of " + j.Id
+	}
+	return s.submitScripts(ctx, &spec, &v1.SubmitScriptsRequest{Spec: encoded, Name: name, Key: key, Priority: j.Priority, Attempts: j.attempts})
+}
+
+func (s *service) controlRetry(ctx context.Context, m *v1.ControlRequest) (*connect.Response[v1.JobInfo], error) {
+	id, err := s.retry(ctx, m.Job, hex.EncodeToString(m.Request))
+	if err != nil {
+		return nil, apiError(err)
+	}
+	info, err := s.lookup(ctx, id.String())
+	if err != nil {
+		return nil, apiError(err)
+	}
+	return connect.NewResponse(info), nil
+}
+
+func (j *scriptJob) failedTasks() ([]scripts.Task, error) {
+	if !j.ended {
+		return nil, &api.Error{Code: connect.CodeFailedPrecondition, What: fmt.Sprintf("job %s is %s", j.Id, j.State), Remedy: "wait with: seedmesh job wait " + j.Id}
+	}
+	var list []scripts.Task
+	for _, sp := range j.spans {
+		if sp.state == "done" {
+			continue
+		}
+		for n := sp.First; ; n++ {
+			t, err := j.task(n)
+			if err != nil {
+				return nil, err
+			}
+			if t.ID == "" {
+				t.ID = fmt.Sprint(n)
+			}
+			if list = append(list, t); n == sp.Last {
+				break
+			}
+		}
+	}
+	if len(list) == 0 {
+		return nil, &api.Error{Code: connect.CodeFailedPrecondition, What: "job " + j.Id + " has no failed tasks", Remedy: "nothing is left to do"}
+	}
+	return list, nil
+}

@@ -1,0 +1,325 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"io"
+	"path"
+	"strings"
+	"time"
+
+	"seedmesh/jobs"
+	"seedmesh/kernels"
+	"seedmesh/node/blob"
+	"seedmesh/node/slot"
+	"seedmesh/scripts"
+)
+
+// A claim of tasks is settled in pieces while the slot goes on. A piece is closed
+// by the first of these.
+const (
+	pieceTime     = time.Second
+	pieceOutcomes = 4096
+	pieceBytes    = 32 << 20 // of outputs
+	piecesWaiting = 2        // closed pieces of a slot, beyond which it waits
+	lastWords     = 300      // bytes of a failed task's output that go into the ledger
+)
+
+// piece is a run of tasks of one claim and what became of them.
+type piece struct {
+	segment *blob.SegmentWriter
+	last    uint64
+	account jobs.Account
+	failed  []jobs.Failure
+	began   time.Time
+	busy    time.Duration
+	more    bool // the slot goes on with the claim
+}
+
+// pieces gathers the outcomes of an attempt at tasks and settles them. Its add and
+// end are called by one goroutine, one after the other.
+type pieces struct {
+	w       *worker
+	a       *attempt
+	limit   uint64 // bytes of memory that one task may use; 0 for none
+	first   uint64 // of the open piece
+	open    *piece
+	closed  chan *piece
+	settled chan struct{} // closed when nothing more will be settled
+}
+
+func (w *worker) newPieces(ctx context.Context, a *attempt) *pieces {
+	p := &pieces{w: w, a: a, first: a.claim.Range.First, closed: make(chan *piece, piecesWaiting), settled: make(chan struct{})}
+	w.n.goDo(func() {
+		defer close(p.settled)
+		for c := range p.closed {
+			w.settlePiece(ctx, a, c)
+		}
+	})
+	return p
+}
+
+// runTasks has the executor do the tasks of a claim.
+func (w *worker) runTasks(ctx context.Context, p *pieces, spec []byte) (slot.Result, error) {
+	s, err := scripts.Decode(spec)
+	if err != nil {
+		return slot.Result{}, err
+	}
+	links, list, err := w.n.site.supply(ctx, s)
+	if err != nil {
+		return slot.Result{}, &inputError{err}
+	}
+	limit, room := w.n.site.memory.needs(p.a.claim.Job, s.Memory)
+	if err := w.n.site.memory.admit(ctx, room); err != nil {
+		return slot.Result{}, err
+	}
+	defer w.n.site.memory.release(room)
+	w.mu.Lock()
+	last := p.a.last // less than the claim's when it was trimmed while it waited
+	w.mu.Unlock()
+	p.limit = limit
+	return w.exec.Run(ctx, slot.Task{
+		Range: kernels.Range{First: p.a.claim.Range.First, Last: last},
+		Scripts: &slot.Scripts{
+			Memory: limit,
+			Spec:   spec, List: list, Attempt: p.a.claim.Attempts + 1, Links: links, Place: w.n.site.place(w.id.Index),
+			Group: w.n.site.group(w.id.Index),
+			Leave: w.n.session.leave(), Ended: p.add, Halted: p.halted,
+		},
+	})
+}
+
+// inputError says that the inputs of a job cannot be had.
+type inputError struct{ err error }
+
+func (e *inputError) Error() string { return e.err.Error() }
+func (e *inputError) Unwrap() error { return e.err }
+
+// halted notes that the executor starts no more tasks of the attempt.
+func (p *pieces) halted() {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	p.a.halted = true
+}
+
+// add takes an outcome and its outputs, and closes the piece when it is due.
+func (p *pieces) add(o scripts.Outcome, files []string) error {
+	p.w.mu.Lock()
+	wanted := o.Task <= p.a.last
+	if wanted {
+		p.a.done = o.Task - p.a.claim.Range.First + 1
+	}
+	p.w.mu.Unlock()
+	if !wanted {
+		return nil
+	}
+	if p.open == nil {
+		p.open = &piece{segment: p.w.n.store.NewSegment(p.a.claim.Stage, p.first), began: time.Now()}
+	}
+	o.Node = p.w.n.dir.Name
+	root := p.w.n.site.root
+	if err := p.open.segment.Add(&o, func(k int) (io.ReadCloser, error) { return root.Open(files[k]) }); err != nil {
+		return err
+	}
+	if len(files) > 0 {
+		if err := root.RemoveAll(path.Dir(files[0])); err != nil {
+			return err
+		}
+	}
+	p.open.note(o, p.remember(o))
+	if p.open.due() {
+		p.close(true)
+	}
+	return nil
+}
+
+// remember learns from what a task used. A task that was killed for want of memory
+// is not at fault as long as this node can give it more; the attempt ends here, so
+// that the next one has it.
+func (p *pieces) remember(o scripts.Outcome) (free bool) {
+	m := p.w.n.site.memory
+	if o.Class != scripts.OutOfMemory {
+		m.learn(p.a.claim.Job, o.PeakRSS)
+		return false
+	}
+	if free = m.raise(p.a.claim.Job, p.limit, o.PeakRSS); free {
+		p.w.stopHere()
+	}
+	return free
+}
+
+// note counts an outcome as done or failed. Neighbours that failed alike are one failure.
+func (c *piece) note(o scripts.Outcome, free bool) {
+	c.last = o.Task
+	one := jobs.Range{First: o.Task, Last: o.Task}
+	if o.Class == scripts.OK {
+		c.account = c.account.Add(jobs.AccountOf(one))
+		return
+	}
+	f := jobs.Failure{Range: one, Free: free, Class: string(o.Class), Message: bounded(failureText(o), jobs.MaxTextBytes)}
+	if k := len(c.failed) - 1; k >= 0 && c.failed[k].Range.Last+1 == o.Task && c.failed[k].Class == f.Class && c.failed[k].Free == free && c.failed[k].Message == f.Message {
+		c.failed[k].Range.Last = o.Task
+		return
+	}
+	c.failed = append(c.failed, f)
+}
+
+// failureText is what the ledger keeps of a failed task: why, and its last words.
+func failureText(o scripts.Outcome) string {
+	text := o.Message
+	words := o.Stderr.End(lastWords)
+	if len(words) == 0 {
+		words = o.Stdout.End(lastWords)
+	}
+	if said := strings.TrimSpace(strings.ToValidUTF8(string(words), "?")); said != "" {
+		text += ": " + said
+	}
+	return text
+}
+
+func (c *piece) due() bool {
+	return time.Since(c.began) >= pieceTime || c.segment.Count() >= pieceOutcomes || c.segment.Bytes() >= pieceBytes || len(c.failed) == jobs.MaxFailures
+}
+
+// close hands the open piece to be settled.
+func (p *pieces) close(more bool) {
+	c := p.open
+	p.open = nil
+	p.first = c.last + 1
+	c.more, c.busy = more, time.Since(c.began)
+	p.closed <- c
+}
+
+// end settles what is left when the executor has ended the attempt, and gives
+// back or charges what was not done. It returns when the ledger has it.
+func (p *pieces) end(ctx context.Context, err error) {
+	if errors.Is(err, errNoRoom) {
+		err = nil // the claim is given back
+	}
+	charge := err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, slot.ErrClosed)
+	switch {
+	case err != nil && !charge: // the claim is gone, or the node stops
+		p.drop()
+	case p.open != nil:
+		p.close(charge)
+		charge = charge && p.first <= p.a.last
+	}
+	close(p.closed)
+	<-p.settled
+	claim := p.a.claim
+	switch {
+	case charge:
+		first := claim.Range.First + p.a.done
+		p.w.failRange(ctx, claim, jobs.Range{First: first, Last: first}, err)
+	case err == nil: // what a trim or a pause has left of the claim
+		p.w.n.tell(ctx, &jobs.Release{Fence: claim.Fence, Node: p.w.id.Node, Incarnation: claim.Incarnation})
+	}
+}
+
+func (p *pieces) drop() {
+	if p.open == nil {
+		return
+	}
+	if err := p.open.segment.Abort(); err != nil {
+		p.w.n.cfg.Logger.Warn("a temporary file stays until the next start", "err", err)
+	}
+	p.open = nil
+}
+
+// settlePiece commits a piece: on this disk, on a second holder's disk, and only
+// then in the log. It goes on until the ledger has it or does not want it.
+func (w *worker) settlePiece(ctx context.Context, a *attempt, c *piece) {
+	n := w.n
+	info, err := c.segment.Finish(c.last)
+	if err != nil {
+		if ctx.Err() == nil {
+			n.cfg.Logger.Error("a segment could not be stored", "job", a.claim.Job, "err", err)
+			w.failRange(ctx, a.claim, jobs.Range{First: c.last, Last: c.last}, err)
+		}
+		a.cancel()
+		return
+	}
+	n.pinned.add(info.Digest)
+	defer n.pinned.remove(info.Digest)
+	f := &jobs.Settle{
+		Fence: a.claim.Fence, Node: n.id, Incarnation: a.claim.Incarnation, Last: c.last, More: c.more, Account: c.account, Failed: c.failed,
+		Blob: info.Digest, Bytes: uint64(info.Bytes), Holders: []jobs.NodeID{n.id}, BusyMS: uint64(max(c.busy.Milliseconds(), 1)),
+	}
+	for ctx.Err() == nil {
+		f.Holders = n.replicate(ctx, f.Blob, f.Holders)
+		outcome, err := n.propose(ctx, f)
+		var refusal *jobs.Refusal
+		if err != nil || errors.As(outcome.Err(), &refusal) && refusal.Code == jobs.UnderHeld {
+			pause(ctx, deliverPause)
+			continue
+		}
+		if refusal != nil {
+			if refusal.Code != jobs.StaleClaim {
+				n.cfg.Logger.Error("outcomes were refused", "job", a.claim.Job, "fence", a.claim.Fence, "err", refusal)
+			}
+			a.cancel()
+			return
+		}
+		w.mu.Lock()
+		a.committed = c.last - a.claim.Range.First + 1
+		w.mu.Unlock()
+		return
+	}
+}
+
+// renew moves the leave of the slot's tasks on, as long as the ledger lets them run.
+func (w *worker) renew(until time.Time) {
+	if a := w.tasks(); a != nil && w.allowed(a) {
+		w.exec.Leave(until)
+	}
+}
+
+// tasks is the attempt at tasks that runs and may start more, or nil.
+func (w *worker) tasks() *attempt {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if a := w.current; a != nil && a.tasks && !a.stopped {
+		return a
+	}
+	return nil
+}
+
+// allowed tells whether the ledger lets an attempt start tasks, and notes the
+// index at which it did.
+func (w *worker) allowed(a *attempt) (ok bool) {
+	index := w.n.log.View(func(s *jobs.State) {
+		c, current := s.Claim(a.claim.Fence)
+		ok = current && s.Job(c.Job).State != jobs.Paused
+	})
+	if ok {
+		w.mu.Lock()
+		a.allowedAt = max(a.allowedAt, index)
+		w.mu.Unlock()
+	}
+	return ok
+}
+
+// heeded is the index, at most the given one, such that no task will be started
+// that it forbids.
+func (w *worker) heeded(applied uint64) uint64 {
+	w.mu.Lock()
+	a := w.current
+	w.mu.Unlock()
+	if a == nil || !a.tasks || w.allowed(a) {
+		return applied
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.current != a || a.halted {
+		return applied
+	}
+	return min(applied, a.allowedAt)
+}
+
+// nameOfTask is how people call a task: its id, or its number.
+func nameOfTask(o scripts.Outcome) string {
+	if o.ID != "" {
+		return o.ID
+	}
+	return jobs.Count{Lo: o.Task}.String()
+}
