@@ -12,6 +12,7 @@ import (
 	"seedmesh/jobs"
 	"seedmesh/kernels"
 	"seedmesh/node"
+	"seedmesh/scripts"
 )
 
 // Exit codes.
@@ -105,12 +106,16 @@ func isUsage(err error) bool {
 	var spec *kernels.SpecError
 	var unknown *kernels.UnknownGeneratorError
 	var draw *kernels.DrawError
+	var script *scripts.SpecError
+	if errors.As(err, &script) {
+		return true
+	}
 	return errors.As(err, &spec) || errors.As(err, &unknown) || errors.As(err, &draw) || errors.As(err, &input)
 }
 
 // withRemedy is the message of an error, and the remedy that rides along.
 func withRemedy(err error) []string {
-	lines := strings.SplitN(strings.TrimPrefix(err.Error(), "kernels: "), "\n", 3)
+	lines := strings.SplitN(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "kernels: "), "scripts: "), "\n", 3)
 	var r interface{ Remedy() string }
 	if errors.As(err, &r) {
 		lines = append(lines, r.Remedy())

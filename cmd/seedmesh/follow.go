@@ -78,7 +78,11 @@ func (e *env) conclude(meter *meter, info *meshv1.JobInfo) error {
 func jobFailed(info *meshv1.JobInfo) error {
 	exit := &exitError{code: exitJobFailed, err: fmt.Errorf("job %s is %s", info.GetId(), info.GetState())}
 	if info.GetState() == "failed" {
-		exit.why = info.GetLastError()
+		exit.why = firstLine(info.GetLastError())
+		if isScripts(info) {
+			exit.next = "see them with: seedmesh task ls --state failed " + info.GetId() + ", and try them again with: seedmesh job retry " + info.GetId()
+			return exit
+		}
 		exit.next = "what was found before: seedmesh results --partial " + info.GetId()
 	}
 	return exit
@@ -92,6 +96,6 @@ func progressOf(info *meshv1.JobInfo) progress {
 		State: info.GetState(), Done: info.GetDone(), Total: info.GetTotal(),
 		Rate: info.GetRate(), StepsRate: info.GetStepsRate(), ETA: info.GetEtaSeconds(), Slots: info.GetSlots(),
 		Survivors: survivors, Expected: info.GetExpectedByChance(), Elapsed: info.GetElapsedSeconds(),
-		share: done / max(total, 1),
+		share: done / max(total, 1), tasks: isScripts(info), lost: orNone(info.GetFailed()),
 	}
 }

@@ -21,7 +21,7 @@ func newJob(e *env) *cobra.Command {
 		newJobControl(e, "pause", "Start no more work of a job", "pause"),
 		newJobControl(e, "resume", "Go on with a paused job", "resume"),
 		newJobControl(e, "rm", "Forget a job that has ended, and its results", "remove"),
-		newJobPriority(e),
+		newJobPriority(e), newJobRetry(e),
 	)
 	c.Long = "JOB is an id, the unique beginning of one, a name, or last for the newest."
 	return c
@@ -54,16 +54,26 @@ func printJob(e *env, j *meshv1.JobInfo, asJSON bool) error {
 	t.row("job", j.GetId())
 	t.row("name", j.GetName())
 	t.row("kind", j.GetKind())
-	t.row("generator", j.GetGenerator())
+	if isScripts(j) {
+		t.row("runs", j.GetGenerator())
+	} else {
+		t.row("generator", j.GetGenerator())
+	}
 	t.row("state", j.GetState())
 	t.row("priority", strconv.FormatInt(int64(j.GetPriority()), 10))
 	t.row("done", fmt.Sprintf("%s of %s (%.1f%%)", j.GetDone(), j.GetTotal(), 100*progressOf(j).share))
-	t.row("rate", fmt.Sprintf("%s seeds/s, %s steps/s on %d %s", big(j.GetRate()), big(j.GetStepsRate()), j.GetSlots(), plural(uint64(j.GetSlots()), "slot")))
+	rate := fmt.Sprintf("%s %s/s", big(j.GetRate()), j.GetKind())
+	if !isScripts(j) {
+		rate += fmt.Sprintf(", %s steps/s", big(j.GetStepsRate()))
+	}
+	t.row("rate", fmt.Sprintf("%s on %d %s", rate, j.GetSlots(), plural(uint64(j.GetSlots()), "slot")))
 	t.row("eta", span(j.GetEtaSeconds()))
 	t.row("elapsed", span(j.GetElapsedSeconds()))
-	t.row("survivors", fmt.Sprintf("%s (%s expected by chance)", j.GetSurvivors(), chance(j.GetExpectedByChance())))
+	if !isScripts(j) {
+		t.row("survivors", fmt.Sprintf("%s (%s expected by chance)", j.GetSurvivors(), chance(j.GetExpectedByChance())))
+	}
 	t.row("pieces", fmt.Sprintf("%d (%d reclaimed from lost nodes, %d with too few copies, %d lost)", j.GetPieces(), j.GetReclaimed(), j.GetUnderReplicated(), j.GetLost()))
-	t.row("failures", fmt.Sprintf("%d (%d retries, %s seeds given up)", j.GetFailures(), j.GetRetries(), orNone(j.GetFailed())))
+	t.row("failures", fmt.Sprintf("%d (%d retries, %s %s given up)", j.GetFailures(), j.GetRetries(), orNone(j.GetFailed()), j.GetKind()))
 	t.row("last_error", j.GetLastError())
 	if err := t.flush(); err != nil {
 		return err
@@ -179,5 +189,31 @@ func newJobPriority(e *env) *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print the job as JSON")
+	return c
+}
+
+// isScripts tells a script job from a search.
+func isScripts(j *meshv1.JobInfo) bool { return j.GetKind() == "tasks" }
+
+func newJobRetry(e *env) *cobra.Command {
+	var asJSON, failed bool
+	c := &cobra.Command{
+		Use:   "retry JOB",
+		Short: "Run the failed tasks of a script job that has ended again, as a new job",
+		Args:  exactArgs("JOB"),
+		RunE: func(c *cobra.Command, args []string) error {
+			if !failed {
+				return &usageError{what: "only failed tasks can be tried again", next: "submit the whole job anew, or leave --failed out"}
+			}
+			info, err := call(c.Context(), e, meshv1connect.MeshClient.Control,
+				&meshv1.ControlRequest{Job: args[0], Action: "retry", Request: requestID()})
+			if err != nil {
+				return err
+			}
+			return printSubmitted(e, info.GetId(), asJSON)
+		},
+	}
+	c.Flags().BoolVar(&failed, "failed", true, "the failed tasks, which is all that there is to try again")
+	c.Flags().BoolVar(&asJSON, "json", false, `print {"job":"ID"}`)
 	return c
 }

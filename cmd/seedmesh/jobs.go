@@ -42,14 +42,18 @@ func newJobs(e *env) *cobra.Command {
 }
 
 func printJobs(w io.Writer, list []*meshv1.JobInfo) error {
-	t := newTable(w, "JOB", "NAME", "STATE", "DONE", "SEEDS/S", "ETA", "SURVIVORS", "BY_CHANCE", "GENERATOR")
+	t := newTable(w, "JOB", "NAME", "STATE", "DONE", "UNITS/S", "ETA", "SURVIVORS", "BY_CHANCE", "RUNS")
 	for _, j := range list {
 		eta := "-"
 		if !ended(j.GetState()) {
 			eta = span(j.GetEtaSeconds())
 		}
+		survivors, expected := j.GetSurvivors(), chance(j.GetExpectedByChance())
+		if isScripts(j) {
+			survivors, expected = "", ""
+		}
 		t.row(j.GetId(), j.GetName(), j.GetState(), fmt.Sprintf("%.1f%%", 100*progressOf(j).share), big(j.GetRate()), eta,
-			j.GetSurvivors(), chance(j.GetExpectedByChance()), j.GetGenerator())
+			survivors, expected, j.GetGenerator())
 	}
 	return t.flush()
 }

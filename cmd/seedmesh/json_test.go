@@ -24,11 +24,11 @@ func TestWriteJSON(t *testing.T) {
 		},
 		"node": {
 			&meshv1.NodeInfo{Name: "a", Address: "h:1", State: "alive", Role: "voter", Leader: true, Version: "v", Slots: 2, Busy: 1},
-			`{"name":"a","address":"h:1","state":"alive","role":"voter","leader":true,"version":"v","slots":2,"busy":1,"id":""}`,
+			`{"name":"a","address":"h:1","state":"alive","role":"voter","leader":true,"version":"v","slots":2,"busy":1,"id":"","script_slots":0}`,
 		},
 		"status": {
 			&meshv1.StatusReply{Cluster: "c", Node: "a", Voters: []string{"a", `b"`}},
-			`{"cluster":"c","node":"a","leader":"","term":0,"applied":0,"ledger_digest":"","voters":["a","b\""],"nodes":0,"slots":0,"busy":0,"version":"","survives":"","alarms":[]}`,
+			`{"cluster":"c","node":"a","leader":"","term":0,"applied":0,"ledger_digest":"","voters":["a","b\""],"nodes":0,"slots":0,"busy":0,"version":"","survives":"","alarms":[],"scripts":""}`,
 		},
 		"ledger": {
 			&meshv1.LedgerReply{Job: "0a", Complete: true, Seeds: "10", Sum: "45", SumSq: "285", Held: []*meshv1.Held{{Seeds: "3:5", Node: "n", Fence: "7"}}},

@@ -71,10 +71,12 @@ func newRoot(e *env) *cobra.Command {
 	flags.DurationVar(&e.connectTimeout, "connect-timeout", connectTimeout, "how long to wait for a reachable node")
 	root.AddGroup(
 		&cobra.Group{ID: groupSearch, Title: "Searching:"},
+		&cobra.Group{ID: groupScripts, Title: "Running programs:"},
 		&cobra.Group{ID: groupJobs, Title: "Jobs:"},
 		&cobra.Group{ID: groupMesh, Title: "The mesh:"},
 	)
 	addGroup(root, groupSearch, newSieve(e), newReverseSieve(e), newPlan(e), newPredict(e), newGenerators(e), newDemo(e))
+	addGroup(root, groupScripts, newExec(e), newScript(e), newTask(e))
 	addGroup(root, groupJobs, newJobs(e), newJob(e), newResults(e), newLedger(e))
 	addGroup(root, groupMesh, newInit(e), newToken(e), newJoin(e), newUp(e), newNodes(e), newNode(e), newStatus(e), newConfig(e))
 	root.AddCommand(newCompletion(e), newVersion(e), newExecutor(e))
@@ -92,9 +94,10 @@ Exit codes: 0 ok, 1 error, 2 usage, 3 the job failed or was cancelled, 4 not aut
 6 no quorum or no node reachable (a retry is safe), 7 refused by limits, 124 timed out, 130 interrupted.`
 
 const (
-	groupSearch = "search"
-	groupJobs   = "jobs"
-	groupMesh   = "mesh"
+	groupSearch  = "search"
+	groupScripts = "scripts"
+	groupJobs    = "jobs"
+	groupMesh    = "mesh"
 )
 
 func addGroup(root *cobra.Command, group string, verbs ...*cobra.Command) {

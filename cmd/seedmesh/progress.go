@@ -23,6 +23,16 @@ type progress struct {
 	Elapsed   float64 `json:"elapsed_seconds"`
 
 	share float64 // done of total
+	tasks bool    // of a script job
+	lost  string  // tasks that failed for good
+}
+
+// unit is what done and total count.
+func (p progress) unit() string {
+	if p.tasks {
+		return "tasks"
+	}
+	return "seeds"
 }
 
 // A meter shows progress on the standard error: a bar on a terminal, else one
@@ -91,15 +101,18 @@ func (m *meter) finish(p progress) {
 	if p.StepsRate > 0 {
 		steps = ", " + big(p.StepsRate) + " steps/s"
 	}
-	_, _ = fmt.Fprintf(m.w, "%s: %s seeds in %s, %s seeds/s%s; %s\n", p.State, p.Done, span(p.Elapsed), big(p.Rate), steps, found(p))
+	_, _ = fmt.Fprintf(m.w, "%s: %s %s in %s, %s %s/s%s; %s\n", p.State, p.Done, p.unit(), span(p.Elapsed), big(p.Rate), p.unit(), steps, found(p))
 }
 
 const barWidth = 20 // columns
 
 func bar(p progress) string {
 	full := min(max(int(p.share*barWidth), 0), barWidth)
-	text := fmt.Sprintf("[%s%s] %5.1f%%  %s seeds/s  %s steps/s  ETA %s", strings.Repeat("#", full), strings.Repeat(".", barWidth-full),
-		100*p.share, big(p.Rate), big(p.StepsRate), span(p.ETA))
+	text := fmt.Sprintf("[%s%s] %5.1f%%  %s %s/s", strings.Repeat("#", full), strings.Repeat(".", barWidth-full), 100*p.share, big(p.Rate), p.unit())
+	if !p.tasks {
+		text += fmt.Sprintf("  %s steps/s", big(p.StepsRate))
+	}
+	text += "  ETA " + span(p.ETA)
 	if p.Slots > 0 {
 		text += fmt.Sprintf("  %d %s", p.Slots, plural(uint64(p.Slots), "slot"))
 	}
@@ -107,6 +120,9 @@ func bar(p progress) string {
 }
 
 func found(p progress) string {
+	if p.tasks {
+		return p.lost + " failed"
+	}
 	return fmt.Sprintf("%d %s (%s expected by chance)", p.Survivors, plural(p.Survivors, "survivor"), chance(p.Expected))
 }
 

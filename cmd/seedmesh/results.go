@@ -9,21 +9,35 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"seedmesh/node/api/meshv1"
+	"seedmesh/node/api/meshv1/meshv1connect"
 )
 
 func newResults(e *env) *cobra.Command {
 	var (
 		output, format string
 		partial        bool
+		d              delivery
 	)
 	c := &cobra.Command{
 		Use:   "results JOB",
-		Short: "Print a job's survivors, in order",
+		Short: "Print a job's survivors, in order; of a script job the outcomes, or with -o its outputs",
 		Args:  exactArgs("JOB"),
 		RunE: func(c *cobra.Command, args []string) error {
 			convert, ok := formats[format]
 			if !ok {
 				return &usageError{what: fmt.Sprintf("the format %q is unknown", clip(format)), next: "use --format jsonl, json or csv"}
+			}
+			if output != "" || d.preserve {
+				info, err := call(c.Context(), e, meshv1connect.MeshClient.Job, &meshv1.JobRequest{Job: args[0]})
+				if err != nil {
+					return err
+				}
+				if isScripts(info) {
+					d.dir = output
+					return e.deliver(c.Context(), info.GetId(), partial, &d)
+				}
 			}
 			return e.writeTo(output, func(w io.Writer) error {
 				lines := convert(w)
@@ -32,7 +46,8 @@ func newResults(e *env) *cobra.Command {
 		},
 	}
 	flags := c.Flags()
-	flags.StringVarP(&output, "output", "o", "", "write to this file, which is there whole or not at all")
+	flags.StringVarP(&output, "output", "o", "", "write to this file, which is there whole or not at all; the outputs of a script job below this directory")
+	flags.BoolVar(&d.preserve, "preserve-paths", false, "write each task's own outputs to the paths that they were asked for under")
 	flags.StringVar(&format, "format", "jsonl", "jsonl (a survivor a line), json (one array) or csv")
 	flags.BoolVar(&partial, "partial", false, "also of a job that has not ended: what has been found so far")
 	return c

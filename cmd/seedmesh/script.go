@@ -1,0 +1,261 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"seedmesh/scripts"
+)
+
+func newScript(e *env) *cobra.Command {
+	var (
+		f         scriptFlags
+		honourGPU bool
+	)
+	c := &cobra.Command{
+		Use:   "script JOBS.json",
+		Short: "Run the tasks of a jobs file on the slots of the mesh",
+		Long: `script runs a jobs file: {"jobs": [...]} or a bare list. Each entry has job_id, script and args, and may have
+expected_output (a file that must be there, and valid, in the end; without it what --output-file names), chunk_file (an input), timeout (seconds) and
+gpu_id (a hint, which is ignored without --honour-gpu-id). Scripts and chunk files are sent along; paths are
+those of the working directory that each task gets for itself.`,
+		Example: `  seedmesh script scorer_jobs.json --output-dir results
+  seedmesh script jobs.json --preserve-paths --input data/`,
+		Args: exactArgs("JOBS.json"),
+		RunE: func(c *cobra.Command, args []string) error {
+			s := newShipment()
+			spec, err := f.spec(s)
+			if err != nil {
+				return err
+			}
+			file, err := readJobsFile(args[0])
+			if err != nil {
+				return err
+			}
+			tasks, err := file.tasks(s)
+			if err != nil {
+				return err
+			}
+			for _, w := range file.warnings(honourGPU) {
+				_, _ = fmt.Fprintln(e.stderr, "warning: "+w)
+			}
+			spec.GPUHint = honourGPU
+			if spec.Valid == "" {
+				spec.Valid = "auto"
+			}
+			if spec.TimeoutMS == 0 {
+				spec.TimeoutMS = uint64(defaultTimeout.Milliseconds())
+			}
+			list, remove, err := s.list(tasks)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = remove() }() // a temporary file
+			spec.List = list
+			return f.run(c.Context(), e, spec, s)
+		},
+	}
+	f.register(c)
+	c.Flags().BoolVar(&honourGPU, "honour-gpu-id", false, "give each script the gpu_id of its entry as --gpu-id, instead of the slot's own device")
+	return c
+}
+
+// maxJobsFile bounds a jobs file, in bytes.
+const maxJobsFile = 256 << 20
+
+// jobsFile is a file of script jobs in either of the original's formats.
+type jobsFile struct {
+	entries []jobsEntry
+	unknown []string // keys without a meaning
+}
+
+type jobsEntry struct {
+	ID       json.RawMessage `json:"job_id"`
+	Script   string          `json:"script"`
+	Args     []any           `json:"args"`
+	GPU      *int            `json:"gpu_id"`
+	Expected string          `json:"expected_output"`
+	Chunk    string          `json:"chunk_file"`
+	Seeds    uint64          `json:"seed_count"`
+	Timeout  float64         `json:"timeout"` // seconds
+}
+
+func readJobsFile(name string) (*jobsFile, error) {
+	in, err := os.Open(name)
+	if err != nil {
+		return nil, fileError("the jobs file cannot be read:", err)
+	}
+	defer in.Close()
+	b, err := io.ReadAll(io.LimitReader(in, maxJobsFile+1))
+	if err != nil {
+		return nil, fileError("the jobs file cannot be read:", err)
+	}
+	if len(b) > maxJobsFile {
+		return nil, &usageError{what: fmt.Sprintf("%s has more than %d bytes", name, maxJobsFile), next: "split it"}
+	}
+	f, err := parseJobsFile(b)
+	if err != nil {
+		return nil, &usageError{what: fmt.Sprintf("%s is not a jobs file: %v", name, err), next: `it must be {"jobs": [...]} or [...], of objects with job_id, script and args`}
+	}
+	return f, nil
+}
+
+func parseJobsFile(b []byte) (*jobsFile, error) {
+	rows := json.RawMessage(b)
+	if b = bytes.TrimSpace(b); len(b) > 0 && b[0] == '{' {
+		var object struct {
+			Jobs json.RawMessage `json:"jobs"`
+		}
+		if err := json.Unmarshal(b, &object); err != nil {
+			return nil, err
+		}
+		rows = object.Jobs
+	}
+	f := new(jobsFile)
+	if err := json.Unmarshal(rows, &f.entries); err != nil {
+		return nil, err
+	}
+	if len(f.entries) == 0 {
+		return nil, fmt.Errorf("it has no jobs")
+	}
+	var keys []map[string]json.RawMessage
+	if err := json.Unmarshal(rows, &keys); err != nil {
+		return nil, err
+	}
+	known := []string{"job_id", "script", "args", "gpu_id", "expected_output", "chunk_file", "seed_count", "timeout"}
+	for _, k := range keys {
+		for key := range k {
+			if !slices.Contains(known, key) && !slices.Contains(f.unknown, key) {
+				f.unknown = append(f.unknown, key)
+			}
+		}
+	}
+	slices.Sort(f.unknown)
+	return f, nil
+}
+
+// warnings names what has no effect.
+func (f *jobsFile) warnings(honourGPU bool) (list []string) {
+	if len(f.unknown) > 0 {
+		list = append(list, "keys without a meaning here: "+strings.Join(f.unknown, ", "))
+	}
+	if !honourGPU && slices.ContainsFunc(f.entries, func(j jobsEntry) bool { return j.GPU != nil }) {
+		list = append(list, "gpu_id is ignored: each task gets the device of the slot that it runs in; --honour-gpu-id passes it on")
+	}
+	return list
+}
+
+// tasks are the entries as the mesh runs them; what they need is shipped.
+func (f *jobsFile) tasks(s *shipment) ([]scripts.Task, error) {
+	tasks, seen := make([]scripts.Task, len(f.entries)), map[string]bool{}
+	for i, j := range f.entries {
+		t, err := j.task(s)
+		if err != nil {
+			return nil, err
+		}
+		if seen[t.ID] {
+			return nil, &usageError{what: fmt.Sprintf("two jobs have the job_id %q", clip(t.ID)), next: "give every job its own"}
+		}
+		seen[t.ID] = true
+		tasks[i] = t
+	}
+	return tasks, nil
+}
+
+func (j jobsEntry) task(s *shipment) (t scripts.Task, err error) {
+	t.ID = strings.ReplaceAll(strings.Trim(string(j.ID), `"`), "/", "_")
+	if t.ID == "" || j.Script == "" {
+		return t, &usageError{what: fmt.Sprintf("the job %q has no job_id or no script", clip(t.ID)), next: "every entry needs job_id, script and args"}
+	}
+	t.TimeoutMS, t.GPU = uint64(max(j.Timeout, 0)*1000), j.GPU
+	if t.Argv, err = command(s, j.Script); err != nil {
+		return t, err
+	}
+	chunk := ""
+	if j.Chunk != "" {
+		if chunk, err = s.add(j.Chunk); err != nil {
+			return t, err
+		}
+	}
+	if j.Expected == "" {
+		j.Expected = j.outputFile()
+	}
+	out := ""
+	if j.Expected != "" {
+		out = path.Clean("/" + filepath.ToSlash(j.Expected))[1:]
+		if strings.HasPrefix(path.Clean(filepath.ToSlash(j.Expected)), "../") || scripts.CheckPath(out) != nil {
+			return t, &usageError{what: fmt.Sprintf("the expected_output %q of job %s leaves the working directory", clip(j.Expected), t.ID), next: "name a path below it"}
+		}
+		t.Outputs, t.As = []string{out}, []string{j.Expected}
+	}
+	for _, a := range j.Args {
+		text := fmt.Sprint(a)
+		if number, ok := a.(float64); ok {
+			text = strings.Trim(string(must(json.Marshal(number))), `"`)
+		}
+		text = rewritten(text, j.Expected, out)
+		t.Argv = append(t.Argv, rewritten(text, j.Chunk, chunk))
+	}
+	return t, nil
+}
+
+// outputFile is what follows --output-file in the arguments, or empty.
+func (j jobsEntry) outputFile() string {
+	for i, a := range j.Args {
+		if text, ok := a.(string); ok && text == "--output-file" && i+1 < len(j.Args) {
+			return fmt.Sprint(j.Args[i+1])
+		} else if ok && strings.HasPrefix(text, "--output-file=") {
+			return strings.TrimPrefix(text, "--output-file=")
+		}
+	}
+	return ""
+}
+
+// command runs a script by its interpreter, or as the program that it is.
+func command(s *shipment, script string) ([]string, error) {
+	to := script
+	if info, err := os.Stat(script); err == nil && info.Mode().IsRegular() {
+		if to, err = s.add(script); err != nil {
+			return nil, err
+		}
+	} else if !filepath.IsAbs(script) {
+		return nil, &usageError{what: fmt.Sprintf("there is no script %s here", clip(script)), next: "run this where the script is, or name it by the absolute path that it has on the nodes"}
+	}
+	if strings.HasSuffix(script, ".py") {
+		return []string{"python3", "-u", to}, nil
+	}
+	if !filepath.IsAbs(to) {
+		to = "./" + to
+	}
+	return []string{to}, nil
+}
+
+// rewritten replaces a path, as a whole argument or behind a =, by where the task has it.
+func rewritten(arg, path, to string) string {
+	if path == "" || path == to {
+		return arg
+	}
+	if arg == path {
+		return to
+	}
+	if option, ok := strings.CutSuffix(arg, "="+path); ok {
+		return option + "=" + to
+	}
+	return arg
+}
+
+func must(b []byte, err error) []byte {
+	if err != nil {
+		panic(err) // numbers always marshal
+	}
+	return b
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"seedmesh/node/api/meshv1"
+	"seedmesh/node/api/meshv1/meshv1connect"
+	"seedmesh/scripts"
+)
+
+// scriptFlags are the flags of exec and script.
+type scriptFlags struct {
+	job       jobFlags
+	inputs    []string
+	outputs   []string
+	vars      []string
+	valid     string
+	ok        []int
+	memory    string
+	parallel  uint32
+	after     []string
+	wait      bool
+	json      bool
+	quiet     bool
+	outputDir string
+	preserve  bool
+}
+
+func (f *scriptFlags) register(c *cobra.Command) {
+	f.job.register(c)
+	flags := c.Flags()
+	flags.Lookup("timeout").Usage = "longest run of one attempt at a task (default unbounded)"
+	flags.Lookup("attempts").Usage = "how often a task may be tried in all"
+	flags.StringArrayVar(&f.inputs, "input", nil, "file or directory that every task finds in its working directory (may be repeated)")
+	flags.StringArrayVar(&f.outputs, "output", nil, "file or glob that every task makes there, or stdout:json (may be repeated)")
+	flags.StringArrayVar(&f.vars, "env", nil, "NAME=VALUE in the environment of every task (may be repeated)")
+	flags.StringVar(&f.valid, "valid", "", "what outputs must be: json, jsonl, npz, or auto for what their names end with")
+	flags.IntSliceVar(&f.ok, "ok", nil, "exit statuses of success (default 0)")
+	flags.StringVar(&f.memory, "mem", "auto", "memory that one task needs and may use, such as 700M or 2G; auto learns it")
+	flags.Uint32Var(&f.parallel, "max-parallel", 0, "run at most so many tasks at the same time (default as many as there are slots)")
+	flags.StringArrayVar(&f.after, "after", nil, "JOB, JOB:ok or JOB:any: wait for the end of a job; unless any end will do, one that fails cancels this (may be repeated)")
+	flags.BoolVarP(&f.wait, "wait", "w", false, "wait for the end; exit 3 when a task failed")
+	flags.BoolVar(&f.json, "json", false, `print {"job":"ID"}`)
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "show no progress")
+	flags.StringVar(&f.outputDir, "output-dir", "", "wait, and write the outputs below this directory")
+	flags.BoolVar(&f.preserve, "preserve-paths", false, "wait, and write each task's own outputs to the paths that they were asked for under")
+}
+
+// spec is what the flags say about all tasks.
+func (f *scriptFlags) spec(s *shipment) (*scripts.Spec, error) {
+	if err := f.job.check(); err != nil {
+		return nil, err
+	}
+	spec := &scripts.Spec{Env: f.vars, Valid: f.valid, OK: f.ok, TimeoutMS: uint64(f.job.timeout.Milliseconds())}
+	var err error
+	if spec.Memory, err = parseMemory(f.memory); err != nil {
+		return nil, err
+	}
+	for _, o := range f.outputs {
+		if how, ok := strings.CutPrefix(o, "stdout:"); ok {
+			spec.Capture = how
+			continue
+		}
+		spec.Outputs = append(spec.Outputs, o)
+	}
+	for _, in := range f.inputs {
+		if _, err := s.add(in); err != nil {
+			return nil, err
+		}
+	}
+	return spec, nil
+}
+
+// parseMemory reads a number of bytes with a unit of 1024; auto is 0.
+func parseMemory(text string) (uint64, error) {
+	if text == "auto" {
+		return 0, nil
+	}
+	digits, shift := strings.TrimSuffix(strings.ToUpper(text), "B"), 0
+	for unit, bits := range map[string]int{"K": 10, "M": 20, "G": 30, "T": 40} {
+		if rest, ok := strings.CutSuffix(strings.TrimSuffix(digits, "I"), unit); ok {
+			digits, shift = rest, bits
+			break
+		}
+	}
+	n, err := strconv.ParseUint(digits, 10, 64)
+	if err != nil || n == 0 || n<<shift>>shift != n {
+		return 0, &usageError{what: fmt.Sprintf("--mem %q is no amount of memory", clip(text)), next: "such as --mem 700M, or --mem auto"}
+	}
+	return n << shift, nil
+}
+
+// list makes a blob of many tasks, and has it shipped.
+func (s *shipment) list(tasks []scripts.Task) (*scripts.Listing, func() error, error) {
+	var b bytes.Buffer
+	if err := scripts.WriteList(&b, tasks); err != nil {
+		return nil, nil, err
+	}
+	temp, err := os.CreateTemp("", "seedmesh-*")
+	if err != nil {
+		return nil, nil, fileError("the list of tasks cannot be written:", err)
+	}
+	remove := func() error { return os.Remove(temp.Name()) }
+	d := scripts.Digest(sha256.Sum256(b.Bytes()))
+	l := &scripts.Listing{Digest: d, Tasks: uint64(len(tasks)), Bytes: int64(b.Len())}
+	_, err = temp.Write(b.Bytes())
+	if closed := temp.Close(); err == nil {
+		err = closed
+	}
+	s.local[d] = temp.Name()
+	return l, remove, err
+}
+
+// run ships, submits, and does what the flags ask for then.
+func (f *scriptFlags) run(ctx context.Context, e *env, spec *scripts.Spec, s *shipment) error {
+	spec.Inputs = s.inputs
+	encoded, err := spec.Encode()
+	if err != nil {
+		return err
+	}
+	if err := e.upload(ctx, s); err != nil {
+		return err
+	}
+	q := &meshv1.SubmitScriptsRequest{
+		Spec: encoded, Name: f.job.name, Key: f.job.key, Priority: f.job.priority, ChunkTimeMs: uint64(f.job.chunkTime.Milliseconds()),
+		Attempts: f.job.attempts, Submitter: submitter(e), MaxParallel: f.parallel,
+	}
+	for _, a := range f.after {
+		job, how, _ := strings.Cut(a, ":")
+		if how != "" && how != "ok" && how != "any" {
+			return &usageError{what: fmt.Sprintf("--after %q is neither JOB, JOB:ok nor JOB:any", clip(a)), next: "such as --after last:any"}
+		}
+		q.After = append(q.After, &meshv1.Follows{Job: job, Any: how == "any"})
+	}
+	if q.Key == "" {
+		q.Key = hex.EncodeToString(requestID())
+	}
+	reply, err := call(ctx, e, meshv1connect.MeshClient.SubmitScripts, q)
+	if err != nil {
+		return err
+	}
+	job := reply.GetJob()
+	deliver := f.outputDir != "" || f.preserve
+	if !f.wait && !deliver {
+		return printSubmitted(e, job, f.json)
+	}
+	if f.json {
+		err = printSubmitted(e, job, true)
+	} else if !f.quiet {
+		_, err = fmt.Fprintf(e.stderr, "job %s\n", job)
+	}
+	if err != nil {
+		return err
+	}
+	info, ended := e.follow(ctx, job, f.quiet, 0)
+	if info == nil {
+		return ended
+	}
+	if deliver {
+		d := delivery{dir: f.outputDir, preserve: f.preserve}
+		if err := e.deliver(ctx, job, true, &d); err != nil {
+			return err
+		}
+	}
+	if ended != nil {
+		e.tellFailed(ctx, job)
+	}
+	return ended
+}
+
+// failedShown is how many failed tasks a summary shows.
+const failedShown = 10
+
+// tellFailed shows the last words of the tasks that failed, as far as they can be had.
+func (e *env) tellFailed(ctx context.Context, job string) {
+	r, err := call(ctx, e, meshv1connect.MeshClient.Tasks, &meshv1.TasksRequest{Job: job, State: "failed", Limit: failedShown + 1})
+	if err != nil {
+		return
+	}
+	for i, t := range r.GetTasks() {
+		if i == failedShown {
+			_, _ = fmt.Fprintf(e.stderr, "... and more: seedmesh task ls --state failed %s\n", job)
+			return
+		}
+		_, _ = fmt.Fprintf(e.stderr, "task %s: %s: %s\n", t.GetTask(), t.GetClass(), t.GetMessage())
+	}
+}
+
+const defaultTimeout = 2 * time.Hour // of a task of an old jobs file, which says nothing
