@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,11 +31,14 @@ import (
 const (
 	demoNodes     = 3
 	demoGenerator = "php_mt_rand_0_999"
-	demoSeeds     = "3221225472:3758096384" // an eighth of the 2^32 seeds
+	demoEighth    = "3221225472:3758096384" // what a machine searches for which all 2^32 seeds are too many
 	demoObserved  = 7                       // draws that are searched with; the others are predicted
 	demoStartWait = 30 * time.Second        // for the mesh to have three voters
 	demoKillAt    = 0.5                     // share of the job after which the leader is killed
 	demoWait      = 15 * time.Minute        // for the job
+	demoLongest   = 2 * time.Minute         // that a search of all seeds may take
+	demoShortest  = 10 * time.Second        // that it should take, so that there is something to see
+	demoTrial     = 1 << 22                 // seeds that are searched to see how fast this machine is
 	demoPoll      = 100 * time.Millisecond
 )
 
@@ -42,11 +46,12 @@ const (
 // machine, a search of real outputs, and a leader killed half-way.
 type demo struct {
 	*env
-	binary string
-	dir    string
-	seeds  kernels.Range
-	draws  []kernels.Draw
-	nodes  []*demoNode
+	binary  string
+	dir     string
+	seeds   kernels.Range
+	threads int // of each node
+	draws   []kernels.Draw
+	nodes   []*demoNode
 }
 
 // demoNode is one of the mesh's processes.
@@ -57,7 +62,7 @@ type demoNode struct {
 }
 
 func newDemo(e *env) *cobra.Command {
-	seeds := demoSeeds
+	seeds := ""
 	keep := false
 	c := &cobra.Command{
 		Use:   "demo",
@@ -67,24 +72,23 @@ with them, kills the leader with SIGKILL half-way, and shows that the result is 
 verified, and the generator's next outputs are predicted and compared with those that PHP gave.`,
 		Args: exactArgs(),
 		RunE: func(c *cobra.Command, _ []string) error {
-			r, err := parseSeeds(seeds)
-			if err != nil {
-				return err
-			}
-			return runDemo(c.Context(), e, r, keep)
+			return runDemo(c.Context(), e, seeds, keep)
 		},
 	}
-	c.Flags().StringVar(&seeds, "seeds", seeds, "seeds A:B to search")
+	c.Flags().StringVar(&seeds, "seeds", "", "seeds A:B to search (default all 2^32, or an eighth of them on a slow machine)")
 	c.Flags().BoolVar(&keep, "keep", false, "keep the nodes' directories")
 	return c
 }
 
-func runDemo(ctx context.Context, e *env, seeds kernels.Range, keep bool) (err error) {
-	d := &demo{env: e, seeds: seeds}
+func runDemo(ctx context.Context, e *env, seeds string, keep bool) (err error) {
+	d := &demo{env: e}
 	if d.binary, err = os.Executable(); err != nil {
 		return err
 	}
 	if d.draws, err = kernels.ParseDraws(bytes.NewReader(examples.PHP)); err != nil {
+		return err
+	}
+	if err := d.size(ctx, seeds); err != nil {
 		return err
 	}
 	if d.dir, err = os.MkdirTemp("", "seedmesh-demo-"); err != nil {
@@ -99,6 +103,53 @@ func runDemo(ctx context.Context, e *env, seeds kernels.Range, keep bool) (err e
 		err = os.RemoveAll(d.dir)
 	}()
 	return d.run(ctx)
+}
+
+// size chooses the threads of each node and, where the user has not, the seeds:
+// as many as this machine searches within demoLongest.
+func (d *demo) size(ctx context.Context, seeds string) (err error) {
+	rate, err := d.trial(ctx)
+	if err != nil {
+		return err
+	}
+	const all = "0:2^32"
+	share := max(runtime.NumCPU()/demoNodes, 1)
+	worth := max(int((1<<32)/rate/demoNodes/demoShortest.Seconds()), 1) // more would end before there is something to see
+	d.threads = min(share, worth)
+	if seeds == "" {
+		seeds = all
+		if cores := min(d.threads*demoNodes, runtime.NumCPU()); (1<<32)/(rate*float64(cores)) > demoLongest.Seconds() {
+			seeds = demoEighth
+		}
+	}
+	d.seeds, err = parseSeeds(seeds)
+	return err
+}
+
+// trial is how many seeds one thread of this machine searches in a second.
+func (d *demo) trial(ctx context.Context) (float64, error) {
+	search, err := d.spec().Compile(demoGenerator)
+	if err != nil {
+		return 0, err
+	}
+	device := kernels.NewCPU(1)
+	defer device.Close()
+	searcher, err := device.Prepare(ctx, search)
+	if err != nil {
+		return 0, err
+	}
+	defer searcher.Close()
+	r := kernels.Range{Last: demoTrial - 1}
+	began := time.Now()
+	_, _, _, err = searcher.Search(ctx, r, func(uint64) uint64 { return r.Last }, func(kernels.Survivor) error { return nil })
+	return demoTrial / time.Since(began).Seconds(), err
+}
+
+func (d *demo) spec() *kernels.Spec {
+	return &kernels.Spec{
+		Generators: []string{demoGenerator}, Draws: d.draws[:demoObserved], Observe: defaultObserve, MinMatches: demoObserved,
+		Mode: kernels.ModeFixed, Direction: kernels.Forward,
+	}
 }
 
 func (d *demo) say(format string, args ...any) { _, _ = fmt.Fprintf(d.stdout, format+"\n", args...) }
@@ -130,8 +181,15 @@ func (d *demo) run(ctx context.Context) error {
 
 func since(t time.Time) string { return time.Since(t).Round(time.Millisecond).String() }
 
+// config is the file with the slot of each node.
+func (d *demo) config() string { return filepath.Join(d.dir, "cluster.toml") }
+
 // start makes a mesh of three processes with the commands that a user types.
 func (d *demo) start(ctx context.Context) error {
+	slot := fmt.Sprintf("[[node.slot]]\ndevice = \"cpu\"\nthreads = %d\n", d.threads)
+	if err := os.WriteFile(d.config(), []byte(slot), 0o600); err != nil {
+		return err
+	}
 	join := ""
 	for i := range demoNodes {
 		addr, err := freeAddr()
@@ -198,7 +256,7 @@ func (d *demo) up(n *demoNode) error {
 		return err
 	}
 	defer log.Close()
-	n.cmd = exec.Command(d.binary, "up", "--data", n.dir)
+	n.cmd = exec.Command(d.binary, "up", "--data", n.dir, "--config", d.config())
 	n.cmd.Stdout, n.cmd.Stderr = log, log
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := n.cmd.Start(); err != nil {
@@ -245,12 +303,8 @@ func (d *demo) living() []*demoNode {
 }
 
 func (d *demo) submit(ctx context.Context) (string, error) {
-	spec := &kernels.Spec{
-		Generators: []string{demoGenerator}, Draws: d.draws[:demoObserved], Observe: defaultObserve, MinMatches: demoObserved,
-		Mode: kernels.ModeFixed, Direction: kernels.Forward,
-	}
 	r, err := d.nodes[1].client.Submit(ctx, connect.NewRequest(&meshv1.SubmitRequest{
-		Spec: spec.Encode(), First: d.seeds.First, Last: d.seeds.Last, Name: "demo", ChunkTimeMs: 4000,
+		Spec: d.spec().Encode(), First: d.seeds.First, Last: d.seeds.Last, Name: "demo", ChunkTimeMs: 1000,
 	}))
 	if err != nil {
 		return "", err

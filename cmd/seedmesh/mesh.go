@@ -204,7 +204,7 @@ func unavailable(err error) bool {
 	}
 	// The connection broke within an answer.
 	switch remote.Code() {
-	case connect.CodeUnknown, connect.CodeInternal, connect.CodeInvalidArgument, connect.CodeDataLoss:
+	case connect.CodeUnknown, connect.CodeInternal, connect.CodeInvalidArgument, connect.CodeDataLoss, connect.CodeCanceled:
 		return true
 	default:
 		return false

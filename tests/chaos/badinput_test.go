@@ -31,7 +31,7 @@ func TestBadInput(t *testing.T) {
 		t.Fatal(err)
 	}
 	sieve := func(seeds string, more ...string) []string {
-		return append([]string{"sieve", "--generator", "xorshift32", "--draws", draws, "--seeds", seeds, "--data", here.dir}, more...)
+		return append([]string{"sieve", "--generator", "splitmix64", "--draws", draws, "--seeds", seeds, "--data", here.dir}, more...)
 	}
 	m.run(sieve("0:2^32", "--skip", "0:60", "--name", "long")...)
 	m.run(sieve("0:1000", "--key", "mine", "--name", "short")...)

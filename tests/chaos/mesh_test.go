@@ -69,6 +69,7 @@ type mesh struct {
 	*testing.T
 	dir    string
 	config string
+	slots  int    // of each node
 	checks string // invariants that are checked after its kills and standstills
 	nodes  []*proc
 }
@@ -87,7 +88,7 @@ func newMesh(t *testing.T, n int, config string) *mesh {
 	if testing.Short() {
 		t.Skip("meshes of real processes take minutes")
 	}
-	m := &mesh{T: t, dir: t.TempDir(), checks: holds}
+	m := &mesh{T: t, dir: t.TempDir(), slots: max(strings.Count(config, "[[node.slot]]"), 1), checks: holds}
 	if config != "" {
 		m.config = filepath.Join(m.dir, "cluster.toml")
 		if err := os.WriteFile(m.config, []byte(config), 0o600); err != nil {
@@ -252,7 +253,7 @@ func (m *mesh) whole() {
 	m.await(startWait, "whole mesh", func() bool {
 		for _, p := range m.nodes {
 			s := p.status()
-			if s == nil || int(s.Nodes) != n || int(s.Slots) != n || len(s.Voters) != voters || s.Leader == "" {
+			if s == nil || int(s.Nodes) != n || int(s.Slots) != n*m.slots || len(s.Voters) != voters || s.Leader == "" {
 				return false
 			}
 		}

@@ -37,7 +37,8 @@ func TestModesOnAMesh(t *testing.T) {
 		sieve + "-g py_getrandbits32 --observe python.randrange:1000 --skip 0:4 --min-matches 2",
 		"reverse-sieve --candidates " + list + " -g mt19937,minstd_rand --offset 0:20 --min-matches 2",
 	} {
-		s := search{args: append(strings.Fields(args), "-d", draws)}
+		name := fmt.Sprintf("mode-%d", i)
+		s := search{name: name, args: append(strings.Fields(args), "-d", draws, "--name", name)}
 		out := filepath.Join(m.dir, fmt.Sprintf("local-%d.jsonl", i))
 		m.run(append(s.args, "--local", "-q", "-o", out)...)
 		var err error
@@ -47,7 +48,7 @@ func TestModesOnAMesh(t *testing.T) {
 		searches = append(searches, s)
 		ids = append(ids, m.submit(m.nodes[i%3], s))
 		if i == 3 {
-			m.kill(2, "worker")
+			m.kill(2, "a worker")
 			m.up(2)
 		}
 	}

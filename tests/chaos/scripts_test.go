@@ -40,6 +40,7 @@ func TestScriptsSurviveKills(t *testing.T) {
 	const tasks, kills = 300, 8
 	r := rand.New(rand.NewPCG(*seed, 7))
 	m := newMesh(t, 3, oneThread)
+	m.checks = "I1 I3 I4"
 	work := filepath.Join(m.dir, "work")
 	seedBytes := make([]byte, 16<<10)
 	for i := range seedBytes {
@@ -62,7 +63,7 @@ func TestScriptsSurviveKills(t *testing.T) {
 		if k%2 == 1 {
 			victim = r.IntN(len(m.nodes))
 		}
-		m.kill(victim, "I1 I3 I4")
+		m.kill(victim, "a node at its tasks")
 		time.Sleep(time.Duration(r.IntN(1500)) * time.Millisecond) // how long it is away is part of the fault
 		m.up(victim)
 	}
@@ -191,6 +192,7 @@ func TestHostileScripts(t *testing.T) {
 // and kills the node twice: all 99 are done, and never more than 4 at once.
 func TestScriptLimit(t *testing.T) {
 	m := newMesh(t, 1, "[node]\nmax_concurrent_script_jobs = 4\n"+strings.Repeat("[[node.slot]]\ndevice = \"cpu\"\nthreads = 1\n", 12))
+	m.checks = "I1 I3"
 	p := m.nodes[0]
 	count := filepath.Join(m.dir, "count")
 	if err := os.Mkdir(count, 0o777); err != nil {
@@ -205,7 +207,7 @@ func TestScriptLimit(t *testing.T) {
 		"touch "+count+"/$$; ls "+count+" | wc -l; sleep 0.1; rm "+count+"/$$"))
 	for _, share := range []float64{0.2, 0.6} {
 		m.atShare(id, share)
-		m.kill(0, "I1 I3")
+		m.kill(0, "the only node, at its tasks")
 		left, _ := filepath.Glob(count + "/*")
 		for _, f := range left { // of tasks that were killed
 			_ = os.Remove(f)
