@@ -22,9 +22,10 @@ type State struct {
 	asked   [][16]byte // ids of answers, oldest first
 	dying   []string   // keys whose job was removed, soonest to expire first
 
-	sum   [2]uint64 // sum of the hashes of all records
-	queue []*Job    // jobs that have not ended, by priority, then submission
-	fleet fleet
+	sum     [2]uint64 // sum of the hashes of all records
+	queue   []*Job    // jobs that have not ended, by priority, then submission
+	fleet   fleet
+	scratch coder // for the bytes of a record while it is hashed
 }
 
 // keyRecord remembers an idempotency key.
@@ -107,10 +108,11 @@ func (s *State) expireKeys() {
 // date at the cost of what changes.
 type record interface{ fields(x *coder) }
 
-func hash(r record) [2]uint64 {
-	x := coder{buf: make([]byte, 0, 192)}
-	x.buf = append(x.buf, recordKind(r))
-	r.fields(&x)
+// hash takes the state's scratch memory: only whoever applies commands calls it.
+func (s *State) hash(r record) [2]uint64 {
+	x := &s.scratch
+	x.buf = append(x.buf[:0], recordKind(r))
+	r.fields(x)
 	h := sha256.Sum256(x.buf)
 	return [2]uint64{binary.LittleEndian.Uint64(h[:]), binary.LittleEndian.Uint64(h[8:])}
 }
@@ -148,13 +150,13 @@ func recordKind(r record) byte {
 }
 
 func (s *State) in(r record) {
-	h := hash(r)
+	h := s.hash(r)
 	s.sum[0] += h[0]
 	s.sum[1] += h[1]
 }
 
 func (s *State) out(r record) {
-	h := hash(r)
+	h := s.hash(r)
 	s.sum[0] -= h[0]
 	s.sum[1] -= h[1]
 }
