@@ -232,7 +232,7 @@ func (l *Log) ReadIndex(ctx context.Context) (uint64, error) {
 func (l *Log) tryReadIndex(ctx context.Context) (uint64, error) {
 	if _, leads := l.leader.ready(); leads {
 		index := l.Applied()
-		return index, l.trans.verify(func() error { return l.raft.VerifyLeader().Error() })
+		return index, l.raft.VerifyLeader().Error()
 	}
 	ctx, cancel := l.whileLed(ctx)
 	defer cancel()

@@ -95,7 +95,7 @@ type Log struct {
 	cfg   Config
 	raft  *raft.Raft
 	store io.Closer
-	trans *quietTransport
+	trans *raft.NetworkTransport
 	fsm   *fsm
 
 	leader   *leader
@@ -132,10 +132,10 @@ func Open(cfg Config) (*Log, error) {
 		l.stop()
 		return nil, errors.Join(err, store.Close())
 	}
-	l.trans = newQuietTransport(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	l.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: streamLayer{Listener: cfg.Network.Raft(), log: l}, MaxPool: 3, Timeout: 2 * time.Second,
 		MaxRPCsInFlight: noPipeline, Logger: hclogger(cfg.Logger),
-	}), cfg.Timings.Heartbeat)
+	})
 	notify := make(chan bool, 16)
 	err = guarded(cfg.Dir, func() (err error) {
 		l.raft, err = raft.NewRaft(l.raftConfig(notify), l.fsm, store, store, fatalSnapshots{snapshots, cfg.Dir, l.fatal}, l.trans)

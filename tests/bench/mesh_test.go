@@ -104,7 +104,7 @@ func (m *mesh) up(p *process, config string) {
 // run runs a verb against a node and gives its output.
 func (m *mesh) run(node int, args ...string) string {
 	m.Helper()
-	return command(m.B, m.binary, append([]string{"--data", m.nodes[node].dir}, args...)...)
+	return command(m.B, m.binary, append(args, "--data", m.nodes[node].dir)...)
 }
 
 // submit asks a node for a search of seeds and gives the job's id.
