@@ -31,18 +31,20 @@ type piece struct {
 	last    uint64
 	account jobs.Account
 	failed  []jobs.Failure
-	began   time.Time
+	began   time.Time // when its first outcome came
+	ended   time.Time // when its last outcome came
 	busy    time.Duration
 	more    bool // the slot goes on with the claim
 }
 
-// pieces gathers the outcomes of an attempt at tasks and settles them. Its add and
-// end are called by one goroutine, one after the other.
+// pieces gathers the outcomes of an attempt at tasks and settles them. Its add,
+// tick and end are called by one goroutine, one after the other.
 type pieces struct {
 	w       *worker
 	a       *attempt
-	limit   uint64 // bytes of memory that one task may use; 0 for none
-	first   uint64 // of the open piece
+	limit   uint64    // bytes of memory that one task may use; 0 for none
+	first   uint64    // of the open piece
+	since   time.Time // the slot has worked on the open piece
 	open    *piece
 	closed  chan *piece
 	settled chan struct{} // closed when nothing more will be settled
@@ -77,9 +79,9 @@ func (w *worker) runTasks(ctx context.Context, p *pieces, spec []byte) (slot.Res
 	w.mu.Lock()
 	last := p.a.last // less than the claim's when it was trimmed while it waited
 	w.mu.Unlock()
-	p.limit = limit
+	p.limit, p.since = limit, time.Now()
 	return w.exec.Run(ctx, slot.Task{
-		Range: kernels.Range{First: p.a.claim.Range.First, Last: last},
+		Range: kernels.Range{First: p.a.claim.Range.First, Last: last}, Progress: p.tick,
 		Scripts: &slot.Scripts{
 			Memory: limit,
 			Spec:   spec, List: list, Attempt: p.a.claim.Attempts + 1, Links: links, Place: w.n.site.place(w.id.Index),
@@ -113,6 +115,9 @@ func (p *pieces) add(o scripts.Outcome, files []string) error {
 	if !wanted {
 		return nil
 	}
+	if p.open != nil && p.open.segment.Bytes()+outputBytes(o) > scripts.MaxOutput {
+		p.close(true) // a blob has room for the outputs of any one task
+	}
 	if p.open == nil {
 		p.open = &piece{segment: p.w.n.store.NewSegment(p.a.claim.Stage, p.first), began: time.Now()}
 	}
@@ -127,10 +132,24 @@ func (p *pieces) add(o scripts.Outcome, files []string) error {
 		}
 	}
 	p.open.note(o, p.remember(o))
-	if p.open.due() {
+	p.tick(p.a.done)
+	return nil
+}
+
+// tick closes the piece when it is due, also while a long task runs: those before
+// it do not wait for its end.
+func (p *pieces) tick(uint64) {
+	if p.open != nil && p.open.due() {
 		p.close(true)
 	}
-	return nil
+}
+
+// outputBytes is the size of a task's outputs.
+func outputBytes(o scripts.Outcome) (n int64) {
+	for _, f := range o.Outputs {
+		n += f.Bytes
+	}
+	return n
 }
 
 // remember learns from what a task used. A task that was killed for want of memory
@@ -150,7 +169,7 @@ func (p *pieces) remember(o scripts.Outcome) (free bool) {
 
 // note counts an outcome as done or failed. Neighbours that failed alike are one failure.
 func (c *piece) note(o scripts.Outcome, free bool) {
-	c.last = o.Task
+	c.last, c.ended = o.Task, time.Now()
 	one := jobs.Range{First: o.Task, Last: o.Task}
 	if o.Class == scripts.OK {
 		c.account = c.account.Add(jobs.AccountOf(one))
@@ -186,7 +205,8 @@ func (p *pieces) close(more bool) {
 	c := p.open
 	p.open = nil
 	p.first = c.last + 1
-	c.more, c.busy = more, time.Since(c.began)
+	c.more, c.busy = more, c.ended.Sub(p.since)
+	p.since = c.ended
 	p.closed <- c
 }
 

@@ -1,0 +1,95 @@
+package node
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"seedmesh/jobs"
+	"seedmesh/node/blob"
+	"seedmesh/scripts"
+)
+
+// gather is where outcomes of the tasks 0 to 99 are gathered, and the pieces that
+// are closed on the way; nothing settles them.
+func gather(t *testing.T) *pieces {
+	t.Helper()
+	store, err := blob.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	memory, err := newMemory(1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &Node{store: store, dir: &dataDir{identity: identity{Name: "n1"}}, site: &site{root: root, memory: memory}}
+	a := &attempt{claim: jobs.Claim{Range: jobs.Range{First: 0, Last: 99}}, last: 99}
+	return &pieces{w: &worker{n: n}, a: a, since: time.Now(), closed: make(chan *piece, 10)}
+}
+
+// outcome of a task that succeeded, whose output is said to have so many bytes.
+func (p *pieces) outcome(t *testing.T, task uint64, size int64) {
+	t.Helper()
+	file := scripts.OutputPath("0", task, 0)
+	at := filepath.Join(p.w.n.site.root.Name(), file)
+	if err := os.MkdirAll(filepath.Dir(at), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(at, []byte("o"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := scripts.Outcome{Task: task, Class: scripts.OK, Outputs: []scripts.Output{{Path: "o", Bytes: size}}}
+	if err := p.add(o, []string{file}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestAPieceKnowsItsTime ends three tasks of ten seconds each: the time of a piece
+// is that of its tasks, and none waits for the end of the next.
+func TestAPieceKnowsItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := gather(t)
+		for task := range uint64(3) {
+			for range 50 {
+				time.Sleep(200 * time.Millisecond)
+				p.tick(task)
+			}
+			if len(p.closed) != int(task) {
+				t.Fatalf("%d pieces are closed after %d tasks", len(p.closed), task)
+			}
+			p.outcome(t, task, 1)
+		}
+		for range 2 {
+			c := <-p.closed
+			if c.busy != 10*time.Second {
+				t.Errorf("the piece up to task %d took %v, its task 10s", c.last, c.busy)
+			}
+			if _, err := c.segment.Finish(c.last); err != nil {
+				t.Error(err)
+			}
+		}
+		p.drop()
+	})
+}
+
+// TestAPieceHasRoomForItsOutputs lets a task with as large outputs as it may have
+// follow one with some: they are not of one piece, which no blob could hold.
+func TestAPieceHasRoomForItsOutputs(t *testing.T) {
+	p := gather(t)
+	p.outcome(t, 0, 1)
+	p.outcome(t, 1, scripts.MaxOutput)
+	if len(p.closed) != 1 {
+		t.Fatalf("%d pieces are closed", len(p.closed))
+	}
+	c := <-p.closed
+	if _, err := c.segment.Finish(c.last); err != nil || c.last != 0 {
+		t.Errorf("the first piece ends with task %d: %v", c.last, err)
+	}
+	p.drop()
+}
