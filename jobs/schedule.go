@@ -254,22 +254,13 @@ func (f *fleet) learned(shape string, old, rate uint64) {
 // and nothing is open: reserved ones first, then running ones with more than
 // two seconds to go. At most one claim for each idle slot.
 func (s *State) TrimPlan(now Instant) []Claim {
-	idle := 0
-	for _, n := range s.nodes {
-		if n.Alive {
-			for _, sl := range n.Slots {
-				if len(sl.Claims) == 0 {
-					idle++
-				}
-			}
-		}
-	}
+	idle, forTasks := s.idleSlots()
 	if idle == 0 {
 		return nil
 	}
 	var reserved, running []Claim
 	for _, j := range s.queue {
-		if j.State == Paused || s.held(j) {
+		if j.State == Paused || s.held(j) || j.Kind == Tasks && forTasks == 0 {
 			continue
 		}
 		for i, st := range j.Stages {
@@ -293,6 +284,25 @@ func (s *State) TrimPlan(now Instant) []Claim {
 	}
 	all := append(reserved, running...)
 	return all[:min(idle, len(all))]
+}
+
+// idleSlots counts the living slots that have nothing, and those of them that
+// take tasks.
+func (s *State) idleSlots() (idle, forTasks int) {
+	for _, n := range s.nodes {
+		if !n.Alive {
+			continue
+		}
+		for _, sl := range n.Slots {
+			if len(sl.Claims) > 0 {
+				continue
+			}
+			if idle++; sl.Label != SeedsOnly {
+				forTasks++
+			}
+		}
+	}
+	return idle, forTasks
 }
 
 // trimWorthMS is how much of a claim must be left for a trim to be worth it.

@@ -522,3 +522,21 @@ func TestTrimPlan(t *testing.T) {
 		})
 	}
 }
+
+// TestNoTrimForSlotsWithoutTasks leaves the claims of a script job alone while
+// only slots are idle that take no tasks.
+func TestNoTrimForSlotsWithoutTasks(t *testing.T) {
+	l, _, c := tasksUnderClaim(t, 100, 2)
+	l.rate(slot(1, 0), 10)
+	l.must(&Hello{Node: node(2), Incarnation: 2, Slots: []SlotSpec{{Label: SeedsOnly}}})
+	if got := l.TrimPlan(l.at); len(got) != 1 || got[0].Fence != c.Fence { // for the other slot of node 1
+		t.Fatalf("TrimPlan = %v, want claim %d", got, c.Fence)
+	}
+	l.must(&Hello{Node: node(1), Incarnation: 2, Slots: []SlotSpec{{}}})
+	l.rate(slot(1, 0), 1<<40)
+	c = l.take(slot(1, 0), 1)
+	l.rate(slot(1, 0), 10)
+	if got := l.TrimPlan(l.at); c == nil || len(got) != 0 {
+		t.Errorf("TrimPlan = %v, and nobody would take them", got)
+	}
+}
