@@ -68,7 +68,7 @@ type Runner struct {
 	env      []string
 	launch   chan<- func()
 	out, err *stream
-	last     [2]string // command name and the path it was found at
+	last     [3]string // command name, where it was looked for, and the path it was found at
 	shortage shortage
 }
 
@@ -191,7 +191,7 @@ func (r *Runner) Run(ctx context.Context, a Attempt) (Outcome, error) {
 	if err != nil {
 		return r.failed(o, class, "%v", err), nil
 	}
-	stop := r.watch(p, a)
+	stop := p.watch(func() (Class, string) { return r.excess(p, a.Memory) })
 	end := p.wait(ctx, a.Spec.Timeout(a.Task), r.place.Grace)
 	stop()
 	if err := r.endDescendants(); err != nil {
@@ -395,7 +395,7 @@ func (r *Runner) start(a Attempt) (*process, error) {
 	if err != nil {
 		r.out.drop(out)
 		r.err.drop(errs)
-		r.last = [2]string{}
+		r.last = [3]string{}
 		return nil, fmt.Errorf("%s: %w", clip(argv[0]), err)
 	}
 	r.out.begin(out)
@@ -418,14 +418,14 @@ func (r *Runner) find(name string, env []string) (string, error) {
 	if strings.Contains(name, "/") {
 		return name, nil
 	}
-	if r.last[0] == name {
-		return r.last[1], nil
-	}
 	search := "/usr/local/bin:/usr/bin:/bin"
 	for _, kv := range env {
 		if v, ok := strings.CutPrefix(kv, "PATH="); ok {
 			search = v
 		}
+	}
+	if r.last[0] == name && r.last[1] == search {
+		return r.last[2], nil
 	}
 	for _, dir := range filepath.SplitList(search) {
 		if !filepath.IsAbs(dir) {
@@ -433,7 +433,7 @@ func (r *Runner) find(name string, env []string) (string, error) {
 		}
 		at := filepath.Join(dir, name)
 		if r.mayRun(at) {
-			r.last = [2]string{name, at}
+			r.last = [3]string{name, search, at}
 			return at, nil
 		}
 	}

@@ -270,6 +270,9 @@ func TestFind(t *testing.T) {
 	if got, err := r.find("tool2", []string{"PATH=" + filepath.Dir(want)}); err == nil {
 		t.Errorf("find of nothing = %s", got)
 	}
+	if got, err := r.find("tool", []string{"PATH=" + t.TempDir()}); err == nil {
+		t.Errorf("find in another job's PATH = %s", got)
+	}
 }
 
 // hog uses 64 MiB and more of memory for some time.

@@ -18,17 +18,29 @@ const (
 )
 
 // watch looks at a running task from time to time, and ends it when it takes what
-// the node needs for itself. It stops when the task is over.
-func (r *Runner) watch(p *process, a Attempt) (stop func()) {
-	var timer *time.Timer
-	timer = time.AfterFunc(watchEvery, func() {
-		if class, why := r.excess(p, a.Memory); class != OK {
-			p.doom(class, why)
-			return
+// the node needs for itself. After stop nobody looks any more.
+func (p *process) watch(look func() (Class, string)) (stop func()) {
+	over, ended := make(chan struct{}), make(chan struct{})
+	go func() { // stop waits for it
+		defer close(ended)
+		tick := time.NewTicker(watchEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-over:
+				return
+			case <-tick.C:
+			}
+			if class, why := look(); class != OK {
+				p.doom(class, why)
+				return
+			}
 		}
-		timer.Reset(watchEvery)
-	})
-	return func() { timer.Stop() }
+	}()
+	return func() {
+		close(over)
+		<-ended
+	}
 }
 
 // excess says what a task takes too much of.
