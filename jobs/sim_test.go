@@ -142,15 +142,15 @@ func (m *sim) act() {
 		if !n.up {
 			m.start(n)
 		}
+	case p < 12 && m.IntN(8) == 0: // removed for good, and admitted again
+		m.faults++
+		m.send(&Forget{n.id})
+		m.send(&Admit{Node: n.id, Name: fmt.Sprintf("n%d", m.IntN(6)), Token: Digest{9}})
 	case p < 13: // the leader takes a node for dead, rightly or not
 		m.faults++
 		if ledger := m.leader.Node(n.id); ledger != nil {
 			m.send(&Expire{n.id, ledger.Incarnation})
 		}
-	case p < 12 && m.IntN(8) == 0: // removed for good, and admitted again
-		m.faults++
-		m.send(&Forget{n.id})
-		m.send(&Admit{Node: n.id, Name: fmt.Sprintf("n%d", m.IntN(6)), Token: Digest{9}})
 	case p < 14: // a new leader, whose clock is behind
 		m.clock -= Instant(m.IntN(int(m.clock)/2 + 1))
 	case p < 18:
