@@ -58,12 +58,12 @@ func spans(st *jobs.Stage) []span {
 
 // Tasks lists tasks of a script job.
 func (s *service) Tasks(ctx context.Context, r *connect.Request[v1.TasksRequest]) (*connect.Response[v1.TasksReply], error) {
+	if states := []string{"", "open", "waiting", "running", "done", "failed"}; !slices.Contains(states, r.Msg.State) {
+		return nil, apiError(invalid("there is no state %q: open, waiting, running, done or failed", r.Msg.State))
+	}
 	j, err := s.openScripts(ctx, r.Msg.Job)
 	if err != nil {
 		return nil, apiError(err)
-	}
-	if states := []string{"", "open", "waiting", "running", "done", "failed"}; !slices.Contains(states, r.Msg.State) {
-		return nil, apiError(invalid("there is no state %q: open, waiting, running, done or failed", r.Msg.State))
 	}
 	limit := int(cmp.Or(min(r.Msg.Limit, maxTaskList), maxTaskList))
 	reply := &v1.TasksReply{}

@@ -273,8 +273,6 @@ func (w *worker) start(ctx context.Context, a *attempt, task slot.Task, timeout 
 func (w *worker) settle(ctx context.Context, f finished) {
 	w.mu.Lock()
 	w.current = nil
-	w.mu.Unlock()
-	w.mu.Lock()
 	last := f.last
 	w.mu.Unlock()
 	w.n.goDo(func() {
