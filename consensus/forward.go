@@ -138,7 +138,9 @@ func readBytes(r *bufio.Reader, limit uint64) ([]byte, error) {
 		return nil, fmt.Errorf("consensus: %d bytes announced, the limit is %d", n, limit)
 	}
 	b := make([]byte, n)
-	_, err = io.ReadFull(r, b)
+	if _, err = io.ReadFull(r, b); errors.Is(err, io.EOF) && n > 0 {
+		err = io.ErrUnexpectedEOF // the end is where no length is
+	}
 	return b, err
 }
 
@@ -183,6 +185,9 @@ func (l *Log) answer(conn net.Conn) error {
 		}
 		if err != nil {
 			return err
+		}
+		if len(waiting) == batchRequests {
+			return fmt.Errorf("consensus: a batch of more than %d requests", batchRequests)
 		}
 		waiting = append(waiting, l.decide(ctx, l.cfg.Network.PeerOf(conn), request))
 	}

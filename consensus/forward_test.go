@@ -3,6 +3,7 @@ package consensus
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"log/slog"
 	"net"
 	"testing"
@@ -56,6 +57,30 @@ func FuzzForward(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestMalformedBatches refuses batches that are not what a follower sends.
+func TestMalformedBatches(t *testing.T) {
+	l := &Log{cfg: Config{Network: peerless{new(memNode)}, Logger: slog.New(slog.DiscardHandler)}, ctx: t.Context()}
+	l.leader = newLeader(l)
+	for name, tt := range map[string]struct {
+		body []byte
+		ok   bool
+	}{
+		"two requests":                      {[]byte{0, 1, 9}, true},
+		"the last without its bytes":        {[]byte{0, 1}, false},
+		"the last without all its bytes":    {[]byte{0, 2, 9}, false},
+		"the last without all its length":   {[]byte{0, 0x80}, false},
+		"as many as a follower sends":       {make([]byte, batchRequests), true},
+		"one more than a follower may send": {make([]byte, batchRequests+1), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := append(binary.AppendUvarint(nil, uint64(len(tt.body))), tt.body...)
+			if err := l.answer(&wire{in: bytes.NewReader(b)}); (err == nil) != tt.ok {
+				t.Errorf("answer: %v", err)
+			}
+		})
+	}
 }
 
 // peerless is a network that knows nobody.
