@@ -33,6 +33,9 @@ type jobCopy struct {
 	held     []*v1.Held
 	spans    []span // of a script job
 	attempts uint32
+
+	chunkTimeMS uint64
+	maxParallel uint32
 }
 
 // mayRead refuses the results of a job that has not ended, unless a part is wanted.
@@ -62,7 +65,7 @@ func (s *service) copyJob(ctx context.Context, selector string) (c jobCopy, err 
 			return
 		}
 		c.spec, c.ended, c.cover = bytes.Clone(j.Spec), j.State.Terminal(), j.Coverage()
-		c.kind, c.attempts = j.Kind, j.Attempts
+		c.kind, c.attempts, c.chunkTimeMS, c.maxParallel = j.Kind, j.Attempts, j.ChunkTimeMS, j.MaxParallel
 		for _, stage := range j.Stages {
 			c.stages = append(c.stages, stageCopy{stage.Label, stage.Pieces()})
 			if j.Kind == jobs.Tasks {

@@ -261,7 +261,9 @@ func (s *service) retry(ctx context.Context, selector string, key string) (jobs.
 	if name == "" {
 		name = "retry of " + j.Id
 	}
-	return s.submitScripts(ctx, &spec, &v1.SubmitScriptsRequest{Spec: encoded, Name: name, Key: key, Priority: j.Priority, Attempts: j.attempts})
+	return s.submitScripts(ctx, &spec, &v1.SubmitScriptsRequest{
+		Spec: encoded, Name: name, Key: key, Priority: j.Priority, Attempts: j.attempts, ChunkTimeMs: j.chunkTimeMS, MaxParallel: j.maxParallel,
+	})
 }
 
 func (s *service) controlRetry(ctx context.Context, m *v1.ControlRequest) (*connect.Response[v1.JobInfo], error) {
@@ -276,16 +278,30 @@ func (s *service) controlRetry(ctx context.Context, m *v1.ControlRequest) (*conn
 	return connect.NewResponse(info), nil
 }
 
+// maxRetried bounds the tasks of a job that is retried: they are listed in memory.
+const maxRetried = 1 << 20
+
 func (j *scriptJob) failedTasks() ([]scripts.Task, error) {
 	if !j.ended {
 		return nil, &api.Error{Code: connect.CodeFailedPrecondition, What: fmt.Sprintf("job %s is %s", j.Id, j.State), Remedy: "wait with: seedmesh job wait " + j.Id}
 	}
-	var list []scripts.Task
-	for _, sp := range j.spans {
-		if sp.state == "done" {
-			continue
+	left := slices.DeleteFunc(slices.Clone(j.spans), func(sp span) bool { return sp.state == "done" })
+	count := uint64(0)
+	for _, sp := range left {
+		count += sp.Last - sp.First + 1
+	}
+	switch {
+	case count == 0:
+		return nil, &api.Error{Code: connect.CodeFailedPrecondition, What: "job " + j.Id + " has no failed tasks", Remedy: "nothing is left to do"}
+	case count > maxRetried:
+		return nil, &api.Error{
+			Code: connect.CodeResourceExhausted, What: fmt.Sprintf("%d tasks of job %s are not done, the limit is %d", count, j.Id, maxRetried),
+			Remedy: "submit it again, for the range that is wanted",
 		}
-		for n := sp.First; ; n++ {
+	}
+	list := make([]scripts.Task, 0, count)
+	for _, sp := range left {
+		for n := sp.First; n <= sp.Last; n++ {
 			t, err := j.task(n)
 			if err != nil {
 				return nil, err
@@ -293,13 +309,8 @@ func (j *scriptJob) failedTasks() ([]scripts.Task, error) {
 			if t.ID == "" {
 				t.ID = fmt.Sprint(n)
 			}
-			if list = append(list, t); n == sp.Last {
-				break
-			}
+			list = append(list, t)
 		}
-	}
-	if len(list) == 0 {
-		return nil, &api.Error{Code: connect.CodeFailedPrecondition, What: "job " + j.Id + " has no failed tasks", Remedy: "nothing is left to do"}
 	}
 	return list, nil
 }

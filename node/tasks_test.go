@@ -1,13 +1,18 @@
 package node
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"seedmesh/jobs"
+	"seedmesh/node/api"
+	v1 "seedmesh/node/api/meshv1"
 	"seedmesh/node/blob"
 	"seedmesh/scripts"
 )
@@ -92,4 +97,28 @@ func TestAPieceHasRoomForItsOutputs(t *testing.T) {
 		t.Errorf("the first piece ends with task %d: %v", c.last, err)
 	}
 	p.drop()
+}
+
+// TestFailedTasks lists what a retry runs again, and refuses more than fits into memory.
+func TestFailedTasks(t *testing.T) {
+	j := &scriptJob{tasks: &scripts.Spec{Template: &scripts.Task{Argv: []string{"x"}}, Axes: []scripts.Axis{{From: 0, To: 1<<32 - 1}}}}
+	j.JobInfo, j.ended = &v1.JobInfo{Id: "1"}, true
+	for name, tt := range map[string]struct {
+		spans []span
+		want  int
+		code  connect.Code
+	}{
+		"those that are not done": {[]span{{Range: jobs.Range{First: 0, Last: 3}, state: "done"}, {Range: jobs.Range{First: 4, Last: 6}, state: "failed"}}, 3, 0},
+		"all are done":            {[]span{{Range: jobs.Range{First: 0, Last: 3}, state: "done"}}, 0, connect.CodeFailedPrecondition},
+		"too many":                {[]span{{Range: jobs.Range{First: 0, Last: 1<<32 - 1}, state: "open"}}, 0, connect.CodeResourceExhausted},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j.spans = tt.spans
+			list, err := j.failedTasks()
+			var refused *api.Error
+			if errors.As(err, &refused); len(list) != tt.want || (refused != nil) != (tt.code != 0) || refused != nil && refused.Code != tt.code {
+				t.Errorf("%d tasks, %v; want %d, %v", len(list), err, tt.want, tt.code)
+			}
+		})
+	}
 }
