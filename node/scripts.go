@@ -163,6 +163,9 @@ func (s *service) follows(list []*v1.Follows) (after []jobs.Dependency, err erro
 
 // submit proposes a job under an id of its own; command is what carries it.
 func (s *service) submit(ctx context.Context, c *jobs.Submit, command func() jobs.Command) (jobs.JobID, error) {
+	if err := checkSizes(c); err != nil {
+		return 0, err
+	}
 	if c.Key == "" {
 		c.Key = hex.EncodeToString(randomBytes(16))
 	}

@@ -179,9 +179,6 @@ func (s *service) Submit(ctx context.Context, r *connect.Request[v1.SubmitReques
 		return nil, apiError(err)
 	}
 	m := r.Msg
-	if err := checkLabels(m); err != nil {
-		return nil, apiError(err)
-	}
 	submit := &jobs.Submit{
 		Key: m.Key, RequestDigest: requestDigest(m), Name: m.Name, Kind: jobs.Seeds, Spec: p.spec.Encode(), Stages: p.stages,
 		Priority: m.Priority, ChunkTimeMS: m.ChunkTimeMs, Attempts: m.Attempts, TimeoutMS: m.TimeoutMs, Expected: p.expected,
@@ -194,16 +191,21 @@ func (s *service) Submit(ctx context.Context, r *connect.Request[v1.SubmitReques
 	return connect.NewResponse(&v1.SubmitReply{Job: id.String()}), nil
 }
 
-// checkLabels refuses what a command has no room for.
-func checkLabels(m *v1.SubmitRequest) error {
-	for _, label := range []struct {
-		what, text string
-		most       int
-	}{{"--name", m.Name, jobs.MaxNameBytes}, {"--key", m.Key, jobs.MaxKeyBytes}, {"the submitter", m.Submitter, jobs.MaxTextBytes}} {
-		if len(label.text) > label.most {
+// checkSizes refuses what a command has no room for.
+func checkSizes(c *jobs.Submit) error {
+	for _, part := range []struct {
+		what        string
+		bytes, most int
+		next        string
+	}{
+		{"--name", len(c.Name), jobs.MaxNameBytes, "shorten it"},
+		{"--key", len(c.Key), jobs.MaxKeyBytes, "shorten it"},
+		{"the submitter", len(c.Submitter), jobs.MaxTextBytes, "shorten it"},
+		{"the specification", len(c.Spec), jobs.MaxSpecBytes, "give fewer draws: a few dozen tell seeds apart as well; or search on one machine with --local"},
+	} {
+		if part.bytes > part.most {
 			return &api.Error{
-				Code: connect.CodeResourceExhausted, What: fmt.Sprintf("%s has %d bytes", label.what, len(label.text)),
-				Remedy: fmt.Sprintf("the limit is %d bytes", label.most),
+				Code: connect.CodeResourceExhausted, What: fmt.Sprintf("%s has %d bytes, the limit is %d", part.what, part.bytes, part.most), Remedy: part.next,
 			}
 		}
 	}

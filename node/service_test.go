@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"connectrpc.com/connect"
@@ -28,6 +29,31 @@ func TestWhoseFaultItIs(t *testing.T) {
 		if got := connect.CodeOf(apiError(err)); got != want {
 			t.Errorf("apiError(%v) has the code %v, want %v", err, got, want)
 		}
+	}
+}
+
+// TestTooLargeForACommand refuses, with the exit code of limits, what the log would not take.
+func TestTooLargeForACommand(t *testing.T) {
+	for name, tt := range map[string]struct {
+		submit jobs.Submit
+		ok     bool
+	}{
+		"all that there is room for": {jobs.Submit{Name: strings.Repeat("n", jobs.MaxNameBytes), Spec: make([]byte, jobs.MaxSpecBytes)}, true},
+		"a long name":                {jobs.Submit{Name: strings.Repeat("n", jobs.MaxNameBytes+1)}, false},
+		"a long key":                 {jobs.Submit{Key: strings.Repeat("k", jobs.MaxKeyBytes+1)}, false},
+		"a long submitter":           {jobs.Submit{Submitter: strings.Repeat("s", jobs.MaxTextBytes+1)}, false},
+		"a long specification":       {jobs.Submit{Spec: make([]byte, jobs.MaxSpecBytes+1)}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if !tt.ok { // there is no mesh that it could reach
+				_, err := new(service).submit(t.Context(), &tt.submit, nil)
+				if connect.CodeOf(apiError(err)) != connect.CodeResourceExhausted {
+					t.Errorf("submit: %v", err)
+				}
+			} else if err := checkSizes(&tt.submit); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
