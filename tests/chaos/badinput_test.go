@@ -115,6 +115,7 @@ func lastError(stderr string) string {
 // TestNoRoomForANode makes a node on a full disk, which leaves nothing that
 // passes for one.
 func TestNoRoomForANode(t *testing.T) {
+	needsProgram(t)
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=8k"); err != nil {
 		t.Skipf("no small file system: %v", err)

@@ -82,12 +82,18 @@ func simulated(seedsPerSecond int) string {
 	return fmt.Sprintf("[[node.slot]]\ndevice = \"sim\"\nsim_rate = %d\n", seedsPerSecond)
 }
 
-// newMesh starts n nodes and waits until they vote.
-func newMesh(t *testing.T, n int, config string) *mesh {
+// needsProgram skips a test in short runs, which build no program.
+func needsProgram(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("meshes of real processes take minutes")
 	}
+}
+
+// newMesh starts n nodes and waits until they vote.
+func newMesh(t *testing.T, n int, config string) *mesh {
+	t.Helper()
+	needsProgram(t)
 	m := &mesh{T: t, dir: t.TempDir(), slots: max(strings.Count(config, "[[node.slot]]"), 1), checks: holds}
 	if config != "" {
 		m.config = filepath.Join(m.dir, "cluster.toml")
