@@ -305,7 +305,7 @@ func nearest(name string) []string {
 	var found []candidate
 	for _, d := range registry {
 		short := strings.TrimPrefix(d.Name, "compat:")
-		cost := min(editDistance(name, d.Name), editDistance(strings.ReplaceAll(name, "-", "_"), short))
+		cost := min(EditDistance(name, d.Name), EditDistance(strings.ReplaceAll(name, "-", "_"), short))
 		if name != "" && (strings.Contains(d.Name, name) || strings.Contains(name, short)) {
 			cost = min(cost, 2)
 		}
@@ -337,8 +337,8 @@ func compare(a, b bool) int {
 	return 1
 }
 
-// editDistance is the number of bytes to insert, delete or replace.
-func editDistance(a, b string) int {
+// EditDistance is the number of bytes to insert, delete or replace that make a to b.
+func EditDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j

@@ -18,6 +18,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"seedmesh/jobs"
+	"seedmesh/kernels"
 )
 
 // Config is all that can be said about a node. The zero value is not useful:
@@ -303,27 +304,7 @@ func eachKey(visit func(key string, t reflect.Type)) {
 
 // nearest is the candidate with the smallest edit distance to s.
 func nearest(s string, candidates []string) string {
-	return slices.MinFunc(candidates, func(a, b string) int { return editDistance(s, a) - editDistance(s, b) })
-}
-
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return slices.MinFunc(candidates, func(a, b string) int { return kernels.EditDistance(s, a) - kernels.EditDistance(s, b) })
 }
 
 // Bounds of the timings: shorter ones are mistakes, such as a number without a

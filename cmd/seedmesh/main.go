@@ -22,6 +22,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"seedmesh/kernels"
 )
 
 func main() { os.Exit(start()) }
@@ -230,7 +232,7 @@ func exactArgs(names ...string) cobra.PositionalArgs {
 func nearest(typed string, candidates []string) string {
 	best, cost := "", max(2, len(typed)/3)+1
 	for _, c := range slices.Sorted(slices.Values(candidates)) {
-		d := editDistance(typed, c)
+		d := kernels.EditDistance(clip(typed), c)
 		if len(typed) >= 3 && strings.HasPrefix(c, typed) {
 			d = min(d, 1)
 		}
@@ -239,28 +241,6 @@ func nearest(typed string, candidates []string) string {
 		}
 	}
 	return best
-}
-
-// editDistance is the number of bytes to insert, delete or replace.
-func editDistance(a, b string) int {
-	a = clip(a)
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // clip shortens what a person typed so that a message stays one line.
