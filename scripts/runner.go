@@ -49,9 +49,13 @@ type Attempt struct {
 	Count  uint32 // of this attempt, from 1
 	Links  []Link
 	Memory uint64 // bytes that it may use; 0 for no limit
-	// Started is called once, when the command runs or cannot be run. May be nil.
-	Started func()
+	// Start waits until the command may be started, and gives what is called once
+	// it was; a nil one says that it may not be started at all. Nil is no wait.
+	Start func(context.Context) (started func(), err error)
 }
+
+// ErrNotStarted says that an attempt's Start forbade it.
+var ErrNotStarted = errors.New("scripts: the task may not be started")
 
 // OutputPath is where output k of a task lies, relative to the base, when its
 // attempt has succeeded: outside of the working directory.
@@ -172,24 +176,26 @@ func inherited(environ []string) []string {
 
 // Run runs one attempt from an empty working directory to an empty machine: when
 // it returns, no process of the attempt lives. Its outputs lie at [OutputPath] until
-// the caller takes them away. The error is ctx's, or that the place itself is
-// unusable; whatever the task does is part of the outcome.
+// the caller takes them away. The error is ctx's, its Start's, or that the place
+// itself is unusable; whatever the task does is part of the outcome.
 func (r *Runner) Run(ctx context.Context, a Attempt) (Outcome, error) {
 	o := Outcome{Task: a.Number, ID: a.Task.ID, Attempt: a.Count, Slot: r.place.Slot, Status: -1, Class: OK, Started: time.Now()}
-	err := r.prepare(a)
-	class := InputMissing
+	if err := r.prepare(a); err != nil {
+		return r.failed(o, InputMissing, "%v", err), nil
+	}
+	started, err := a.may(ctx)
+	if err != nil {
+		return o, err
+	}
+	o.Started = time.Now()
+	err = r.place.Group.setLimit(a.Memory)
 	var p *process
 	if err == nil {
-		class = NotStarted
-		if err = r.place.Group.setLimit(a.Memory); err == nil {
-			p, err = r.start(a)
-		}
+		p, err = r.start(a)
 	}
-	if a.Started != nil {
-		a.Started()
-	}
+	started()
 	if err != nil {
-		return r.failed(o, class, "%v", err), nil
+		return r.failed(o, NotStarted, "%v", err), nil
 	}
 	stop := p.watch(func() (Class, string) { return r.excess(p, a.Memory) })
 	end := p.wait(ctx, a.Spec.Timeout(a.Task), r.place.Grace)
@@ -210,6 +216,17 @@ func (r *Runner) Run(ctx context.Context, a Attempt) (Outcome, error) {
 		r.collect(&o, a)
 	}
 	return o, nil
+}
+
+// may waits until the attempt may begin.
+func (a Attempt) may(ctx context.Context) (started func(), err error) {
+	if a.Start == nil {
+		return func() {}, nil
+	}
+	if started, err = a.Start(ctx); err == nil && started == nil {
+		err = ErrNotStarted
+	}
+	return started, err
 }
 
 func (r *Runner) failed(o Outcome, c Class, format string, args ...any) Outcome {

@@ -243,6 +243,33 @@ func BenchmarkTrue(b *testing.B) {
 	}
 }
 
+// TestStart asks whether a task may be started when all is prepared for it, and
+// heeds the answer.
+func TestStart(t *testing.T) {
+	r := newPlace(t)
+	if err := os.WriteFile(filepath.Join(r.place.Base, "inputs", "i"), nil, 0o444); err != nil {
+		t.Fatal(err)
+	}
+	ran := filepath.Join(r.place.Base, r.place.Name, "work", "ran")
+	for _, may := range []bool{true, false} {
+		prepared, started := false, 0
+		_, err := r.Run(t.Context(), shell("touch ran", func(a *Attempt) {
+			a.Links = []Link{{"i", "input"}}
+			a.Start = func(context.Context) (func(), error) {
+				_, err := os.Stat(filepath.Join(filepath.Dir(ran), "input"))
+				if prepared = err == nil; !may {
+					return nil, nil
+				}
+				return func() { started++ }, nil
+			}
+		}))
+		_, missing := os.Stat(ran)
+		if !prepared || may != (missing == nil) || may != (started == 1) || may != (err == nil) || !may && !errors.Is(err, ErrNotStarted) {
+			t.Errorf("allowed %t: prepared %t, started %d times, ran %t, %v", may, prepared, started, missing == nil, err)
+		}
+	}
+}
+
 // TestFind passes over commands in PATH that the scripts' user cannot run.
 func TestFind(t *testing.T) {
 	open, closed := t.TempDir(), filepath.Join(t.TempDir(), "closed")

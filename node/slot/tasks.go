@@ -197,11 +197,10 @@ func (t *taskRun) run(ctx context.Context, m *slotpb.Scripts) error {
 		if err != nil {
 			return &Error{Class: BadTask, Message: err.Error(), Err: err}
 		}
-		started, err := t.job.leave.use(ctx)
-		if started == nil {
-			return errors.Join(err, t.flush())
+		o, err := t.runner.Run(ctx, scripts.Attempt{Spec: t.spec, Task: task, Number: n, Count: m.Attempt, Links: links, Memory: m.Memory, Start: t.job.leave.use})
+		if errors.Is(err, scripts.ErrNotStarted) {
+			break
 		}
-		o, err := t.runner.Run(ctx, scripts.Attempt{Spec: t.spec, Task: task, Number: n, Count: m.Attempt, Links: links, Memory: m.Memory, Started: started})
 		if err != nil {
 			return err
 		}
