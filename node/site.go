@@ -78,6 +78,13 @@ func (n *Node) openSite() error {
 	}
 	s.root = root
 	n.later(root.Close)
+	files, err := s.files()
+	if err == nil { // they are not synced: a crash of the machine may have cut them off
+		err = s.sweep(files, nil)
+	}
+	if err != nil {
+		return fmt.Errorf("the directory of the scripts' inputs: %w", err)
+	}
 	probe := scripts.OpenGroup(filepath.Base(s.base) + "-probe")
 	s.bounds = probe.Describe()
 	if s.memory, err = newMemory(n.cfg.Scripts.Memory); err != nil {

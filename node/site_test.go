@@ -122,6 +122,26 @@ func TestSiteVerifies(t *testing.T) {
 	}
 }
 
+// TestSiteBeginsAnew trusts no file that was there before the node: a crash may have cut it off.
+func TestSiteBeginsAnew(t *testing.T) {
+	s := newSite(t)
+	d := put(t, s, "input")
+	if err := os.WriteFile(filepath.Join(s.base, inputsDir, d.String()), nil, readOnly); err != nil {
+		t.Fatal(err)
+	}
+	s.n.cfg.Scripts.Dir = s.base
+	if err := s.n.openSite(); err != nil {
+		t.Fatal(err)
+	}
+	name, err := s.n.site.file(t.Context(), &scripts.Spec{}, d, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(filepath.Join(s.base, inputsDir, name)); err != nil || string(b) != "input" {
+		t.Errorf("a script finds %q, %v", b, err)
+	}
+}
+
 // TestSiteRefuses takes no directory that somebody else could have put there.
 func TestSiteRefuses(t *testing.T) {
 	target, link := t.TempDir(), filepath.Join(t.TempDir(), "link")
