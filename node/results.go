@@ -39,7 +39,7 @@ func (n *Node) deliver(ctx context.Context, c jobs.Claim, r slot.Result, w *blob
 		if err = errors.Join(err, finishErr); err != nil {
 			n.notStored(err)
 			n.tell(ctx, &jobs.Fail{
-				Fence: c.Fence, Node: n.id, Incarnation: c.Incarnation, Charged: c.Range,
+				Fence: c.Fence, Node: n.id, Incarnation: c.Incarnation, Charged: jobs.Range{First: c.Range.First, Last: r.Last},
 				Class: storageFailure, Message: bounded(err.Error(), jobs.MaxTextBytes),
 			})
 			return
@@ -49,20 +49,44 @@ func (n *Node) deliver(ctx context.Context, c jobs.Claim, r slot.Result, w *blob
 		n.pinned.add(f.Blob)
 		defer n.pinned.remove(f.Blob)
 	}
+	if refusal := n.commit(ctx, f, f.Blob, &f.Holders); refusal != nil {
+		n.refused(ctx, c, jobs.Range{First: c.Range.First, Last: r.Last}, refusal)
+	}
+}
+
+// commit proposes a result, with as many copies of its blob as it needs, until the
+// ledger has it, or refuses it for good, or ctx ends. It gives that refusal.
+func (n *Node) commit(ctx context.Context, result jobs.Command, d jobs.Digest, holders *[]jobs.NodeID) *jobs.Refusal {
 	for ctx.Err() == nil {
-		if f.Survivors > 0 {
-			f.Holders = n.replicate(ctx, f.Blob, f.Holders)
+		if d != (jobs.Digest{}) {
+			*holders = n.replicate(ctx, d, *holders)
 		}
-		outcome, err := n.propose(ctx, f)
-		var refusal *jobs.Refusal
-		if err == nil && (!errors.As(outcome.Err(), &refusal) || refusal.Code != jobs.UnderHeld) {
-			if refusal != nil && refusal.Code != jobs.StaleClaim {
-				n.cfg.Logger.Error("a result was refused", "job", c.Job, "fence", c.Fence, "err", refusal)
+		outcome, err := n.propose(ctx, result)
+		if refusal := outcome.Refusal; err == nil {
+			switch {
+			case refusal == nil:
+				return nil
+			case refusal.Code == jobs.UnknownNode: // a holder has been removed for good
+				*holders = []jobs.NodeID{n.id}
+			case refusal.Code != jobs.UnderHeld:
+				return refusal
 			}
-			return
 		}
 		pause(ctx, deliverPause)
 	}
+	return nil
+}
+
+// refused ends a claim whose result the ledger does not take, as a failure of the
+// range: nobody else would.
+func (n *Node) refused(ctx context.Context, c jobs.Claim, charged jobs.Range, refusal *jobs.Refusal) {
+	if refusal.Code == jobs.StaleClaim { // it is not this node's any more
+		return
+	}
+	n.cfg.Logger.Error("a result was refused", "job", c.Job, "fence", c.Fence, "err", refusal)
+	n.tell(ctx, &jobs.Fail{
+		Fence: c.Fence, Node: n.id, Incarnation: c.Incarnation, Charged: charged, Class: "refused", Message: bounded(refusal.Text, jobs.MaxTextBytes),
+	})
 }
 
 // storageRest is how long a node whose disk refused a result asks for no work.

@@ -265,26 +265,14 @@ func (w *worker) settlePiece(ctx context.Context, a *attempt, c *piece) {
 		Fence: a.claim.Fence, Node: n.id, Incarnation: a.claim.Incarnation, Last: c.last, More: c.more, Account: c.account, Failed: c.failed,
 		Blob: info.Digest, Bytes: uint64(info.Bytes), Holders: []jobs.NodeID{n.id}, BusyMS: uint64(max(c.busy.Milliseconds(), 1)),
 	}
-	for ctx.Err() == nil {
-		f.Holders = n.replicate(ctx, f.Blob, f.Holders)
-		outcome, err := n.propose(ctx, f)
-		var refusal *jobs.Refusal
-		if err != nil || errors.As(outcome.Err(), &refusal) && refusal.Code == jobs.UnderHeld {
-			pause(ctx, deliverPause)
-			continue
-		}
-		if refusal != nil {
-			if refusal.Code != jobs.StaleClaim {
-				n.cfg.Logger.Error("outcomes were refused", "job", a.claim.Job, "fence", a.claim.Fence, "err", refusal)
-			}
-			a.cancel()
-			return
-		}
-		w.mu.Lock()
-		a.committed = c.last - a.claim.Range.First + 1
-		w.mu.Unlock()
+	if refusal := n.commit(ctx, f, f.Blob, &f.Holders); refusal != nil {
+		n.refused(ctx, a.claim, jobs.Range{First: c.last, Last: c.last}, refusal)
+		a.cancel()
 		return
 	}
+	w.mu.Lock()
+	a.committed = c.last - a.claim.Range.First + 1
+	w.mu.Unlock()
 }
 
 // renew moves the leave of the slot's tasks on, as long as the ledger lets them run.

@@ -283,7 +283,7 @@ func (w *worker) settle(ctx context.Context, f finished) {
 			w.n.discard(f.spool)
 		case f.err != nil:
 			w.n.discard(f.spool)
-			w.failRange(ctx, f.claim, f.claim.Range, f.err)
+			w.failRange(ctx, f.claim, jobs.Range{First: f.claim.Range.First, Last: last}, f.err)
 		case !f.result.OK:
 			w.n.discard(f.spool)
 			w.n.tell(ctx, &jobs.Release{Fence: f.claim.Fence, Node: w.id.Node, Incarnation: f.claim.Incarnation})

@@ -1,7 +1,9 @@
 package node
 
 import (
+	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,8 +17,9 @@ import (
 	"seedmesh/transport/memnet"
 )
 
-// alone starts a mesh of one node in a bubble, with one slot of a stated rate.
-func alone(t *testing.T, rate float64) *Node {
+// alone starts a mesh of one node in a bubble, with one slot of a stated rate;
+// its executor may be wrapped.
+func alone(t *testing.T, rate float64, wrap ...func(slot.Executor) slot.Executor) *Node {
 	t.Helper()
 	const addr = "10.0.0.1:7946"
 	dir := t.TempDir()
@@ -30,7 +33,11 @@ func alone(t *testing.T, rate float64) *Node {
 	c := DefaultConfig()
 	c.Dir, c.Node.Slots = dir, []SlotConfig{{Device: "sim", SimRate: rate}}
 	c.Seams = Seams{PacketConn: conn, NoSocket: true, Executor: func(i int, s SlotConfig) (slot.Executor, error) {
-		return slot.NewInProcess(i, kernels.NewSim(kernels.SimConfig{Rate: s.SimRate})), nil
+		e := slot.NewInProcess(i, kernels.NewSim(kernels.SimConfig{Rate: s.SimRate}))
+		for _, w := range wrap {
+			e = w(e)
+		}
+		return e, nil
 	}}
 	n, err := Open(c)
 	if err != nil {
@@ -49,36 +56,59 @@ func until(t *testing.T, what string, holds func() bool) {
 	}
 }
 
+// longClaim submits a job, and gives its id and a claim of it that is under way.
+func longClaim(t *testing.T, n *Node) (id string, claim jobs.Claim) {
+	t.Helper()
+	draws, err := kernels.ParseDraws(strings.NewReader("206 87 595 819"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := &kernels.Spec{Generators: []string{"xorshift32"}, Draws: draws, Observe: "mod:1000", Skip: kernels.Bounds{Max: 3}, MinMatches: 1}
+	until(t, "acknowledged submit", func() bool {
+		r, err := n.API().Submit(t.Context(), connect.NewRequest(&v1.SubmitRequest{Spec: spec.Encode(), Last: 2_000_000, Key: "k", ChunkTimeMs: 20_000}))
+		if err == nil {
+			id = r.Msg.Job
+		}
+		return err == nil
+	})
+	until(t, "claim of more than ten seconds under way", func() bool {
+		claim = jobs.Claim{}
+		if p := n.workers[0].progress(); len(p) == 1 && p[0].Done > 0 {
+			n.log.View(func(s *jobs.State) {
+				if c, held := s.Claim(p[0].Fence); held && c.Range.Last-c.Range.First > 200_000 {
+					claim = c
+				}
+			})
+		}
+		return claim.Fence != 0
+	})
+	return id, claim
+}
+
+// endsComplete waits for the end of a job in which every seed was searched once,
+// and closes the node.
+func endsComplete(t *testing.T, n *Node, id string) {
+	t.Helper()
+	until(t, "end of the job", func() bool {
+		r, err := n.API().Job(t.Context(), connect.NewRequest(&v1.JobRequest{Job: id}))
+		return err == nil && r.Msg.State == "done"
+	})
+	r, err := n.API().Ledger(t.Context(), connect.NewRequest(&v1.LedgerRequest{Job: id, Verify: true}))
+	if err != nil || !r.Msg.Complete || len(r.Msg.Problems) > 0 {
+		t.Errorf("the ledger is %v, %v", r, err)
+	}
+	if err := n.Close(); err != nil {
+		t.Error(err)
+	}
+	time.Sleep(time.Minute) // of fake time: what memberlist began before its shutdown ends by time-outs
+}
+
 // TestTrimEndsWhereTheWorkerStops trims a running claim: the ledger and the
 // executor agree on where it ends, and every seed is searched once.
 func TestTrimEndsWhereTheWorkerStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := alone(t, 20_000)
-		draws, err := kernels.ParseDraws(strings.NewReader("206 87 595 819"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		spec := &kernels.Spec{Generators: []string{"xorshift32"}, Draws: draws, Observe: "mod:1000", Skip: kernels.Bounds{Max: 3}, MinMatches: 1}
-		var id string
-		until(t, "acknowledged submit", func() bool {
-			r, err := n.API().Submit(t.Context(), connect.NewRequest(&v1.SubmitRequest{Spec: spec.Encode(), Last: 2_000_000, Key: "k", ChunkTimeMs: 20_000}))
-			if err == nil {
-				id = r.Msg.Job
-			}
-			return err == nil
-		})
-		var claim jobs.Claim
-		until(t, "claim of more than ten seconds under way", func() bool {
-			claim = jobs.Claim{}
-			if p := n.workers[0].progress(); len(p) == 1 && p[0].Done > 0 {
-				n.log.View(func(s *jobs.State) {
-					if c, held := s.Claim(p[0].Fence); held && c.Range.Last-c.Range.First > 200_000 {
-						claim = c
-					}
-				})
-			}
-			return claim.Fence != 0
-		})
+		id, claim := longClaim(t, n)
 		n.trim(claim.Fence)
 		until(t, "shorter claim", func() bool {
 			var now jobs.Claim
@@ -89,13 +119,71 @@ func TestTrimEndsWhereTheWorkerStops(t *testing.T) {
 			}
 			return now.Range.Last < claim.Range.Last
 		})
-		until(t, "end of the job", func() bool {
-			r, err := n.API().Job(t.Context(), connect.NewRequest(&v1.JobRequest{Job: id}))
-			return err == nil && r.Msg.State == "done"
+		endsComplete(t, n, id)
+	})
+}
+
+// breaking is an executor whose device can be broken during a search.
+type breaking struct {
+	slot.Executor
+	broken atomic.Bool
+}
+
+func (b *breaking) Run(ctx context.Context, t slot.Task) (slot.Result, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failed, progress := false, t.Progress
+	t.Progress = func(done uint64) {
+		progress(done)
+		if b.broken.Swap(false) {
+			failed = true
+			cancel()
+		}
+	}
+	r, err := b.Executor.Run(ctx, t)
+	if failed {
+		err = &slot.Error{Class: slot.Failed, Message: "the device broke"}
+	}
+	return r, err
+}
+
+// TestFailureOfATrimmedClaim breaks the device after a claim was trimmed: what is
+// left of it is tried again.
+func TestFailureOfATrimmedClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b *breaking
+		n := alone(t, 20_000, func(e slot.Executor) slot.Executor {
+			b = &breaking{Executor: e}
+			return b
 		})
-		r, err := n.API().Ledger(t.Context(), connect.NewRequest(&v1.LedgerRequest{Job: id, Verify: true}))
-		if err != nil || !r.Msg.Complete || len(r.Msg.Problems) > 0 {
-			t.Errorf("the ledger is %v, %v", r, err)
+		id, claim := longClaim(t, n)
+		n.trim(claim.Fence)
+		until(t, "shorter claim", func() bool {
+			var now jobs.Claim
+			n.log.View(func(s *jobs.State) { now, _ = s.Claim(claim.Fence) })
+			return now.Fence != 0 && now.Range.Last < claim.Range.Last
+		})
+		b.broken.Store(true)
+		until(t, "failure", func() bool {
+			r, err := n.API().Job(t.Context(), connect.NewRequest(&v1.JobRequest{Job: id}))
+			return err == nil && r.Msg.Failures > 0
+		})
+		endsComplete(t, n, id)
+	})
+}
+
+// TestHolderRemovedMeanwhile commits a result that names a holder which was removed
+// for good before it was committed.
+func TestHolderRemovedMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := alone(t, 20_000)
+		_, claim := longClaim(t, n)
+		f := &jobs.Finish{
+			Fence: claim.Fence, Node: n.id, Incarnation: claim.Incarnation, Last: claim.Range.Last, Account: jobs.AccountOf(claim.Range),
+			Survivors: 1, Blob: jobs.Digest{1}, Holders: []jobs.NodeID{n.id, {9}},
+		}
+		if refusal := n.commit(t.Context(), f, f.Blob, &f.Holders); refusal != nil {
+			t.Errorf("the result is refused: %v", refusal)
 		}
 		if err := n.Close(); err != nil {
 			t.Error(err)
