@@ -35,6 +35,9 @@ type Scripts struct {
 // maxEndedBytes is how many bytes of outcomes an executor gathers before it sends them.
 const maxEndedBytes = 64 << 10
 
+// maxOutcome bounds one outcome on its way to the node, and those that travel with it, in bytes.
+const maxOutcome = maxFrameBytes - maxEndedBytes
+
 // cancelScripts is the wait for an answer to a cancel beyond the place's grace.
 const cancelScripts = 10 * time.Second
 

@@ -1,10 +1,14 @@
 package slot
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -156,5 +160,37 @@ func TestLateLeave(t *testing.T) {
 	}
 	if p.Pid() != pid {
 		t.Errorf("the executor was %d and is %d", pid, p.Pid())
+	}
+}
+
+// TestOutcomeTooLarge ends a task whose list of outputs fits into no frame: it has
+// failed, and the outcomes before it arrive.
+func TestOutcomeTooLarge(t *testing.T) {
+	var out bytes.Buffer
+	r := &taskRun{server: &server{w: &out}, job: &job{id: 1}}
+	long := scripts.Outcome{Task: 1, Class: scripts.OK, Outputs: make([]scripts.Output, scripts.MaxFiles)}
+	for k := range long.Outputs {
+		long.Outputs[k].Path = fmt.Sprintf("%0200d", k)
+	}
+	small := scripts.Outcome{Class: scripts.OK, Stdout: scripts.Words{Head: make([]byte, 16<<10), Total: 16 << 10}}
+	if err := errors.Join(r.ended(small), r.ended(long), r.flush()); err != nil {
+		t.Fatal(err)
+	}
+	var got []scripts.Class
+	for out.Len() > 0 {
+		m, err := readReport(&out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range m.GetEnded().GetOutcomes() {
+			var o scripts.Outcome
+			if err := json.Unmarshal(b, &o); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, o.Class)
+		}
+	}
+	if want := []scripts.Class{scripts.OK, scripts.InvalidOutput}; !slices.Equal(got, want) {
+		t.Errorf("the outcomes are %q, want %q", got, want)
 	}
 }

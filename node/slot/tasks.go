@@ -217,8 +217,15 @@ func (t *taskRun) run(ctx context.Context, m *slotpb.Scripts) error {
 // ended notes an outcome. What fails is only the pipe to the node.
 func (t *taskRun) ended(o scripts.Outcome) error {
 	b, err := json.Marshal(o)
+	if err == nil && len(b) > maxOutcome {
+		o.Class, o.Message, o.Outputs = scripts.InvalidOutput, fmt.Sprintf("the list of its outputs has %d bytes, the limit is %d", len(b), maxOutcome), nil
+		b, err = json.Marshal(o)
+	}
 	if err != nil {
 		return fmt.Errorf("executor: %w", err)
+	}
+	if err := t.makeRoom(len(b)); err != nil {
+		return err
 	}
 	one := kernels.AccountOf(kernels.Range{First: o.Task, Last: o.Task})
 	t.account.Count += one.Count
@@ -235,6 +242,17 @@ func (t *taskRun) ended(o scripts.Outcome) error {
 		return t.flush()
 	}
 	return nil
+}
+
+// makeRoom sends what is waiting when an outcome does not fit into a frame with it.
+func (t *taskRun) makeRoom(size int) error {
+	t.mu.Lock()
+	fits := t.bytes+size <= maxOutcome
+	t.mu.Unlock()
+	if fits {
+		return nil
+	}
+	return t.flush()
 }
 
 // flush sends what is waiting.
