@@ -183,10 +183,20 @@ func (g *Group) join(attr *syscall.SysProcAttr) {
 	}
 }
 
-// kill ends all processes of a group of version 2 at once.
+// kill ends all processes of the group, but for this one: a thread of it is in a
+// group of version 1.
 func (g *Group) kill() {
-	if g != nil && g.version == 2 {
+	switch {
+	case g == nil:
+	case g.version == 2:
 		_ = g.write("cgroup.kill", "1") // the processes are also found by their parent
+	default:
+		b, _ := os.ReadFile(filepath.Join(g.dir, "cgroup.procs")) // as above
+		for _, word := range strings.Fields(string(b)) {
+			if pid, err := strconv.Atoi(word); err == nil && pid > 0 && pid != os.Getpid() {
+				_ = unix.Kill(pid, unix.SIGKILL)
+			}
+		}
 	}
 }
 

@@ -90,6 +90,7 @@ func NewRunner(p Place) (*Runner, error) {
 	}
 	mark := "SEEDMESH_PLACE=" + filepath.Join(p.Base, p.Name)
 	endMarked(mark)
+	p.Group.kill() // and those that have dropped the mark
 	if err := os.MkdirAll(filepath.Join(p.Base, p.Name), placeMode); err != nil {
 		return nil, fmt.Errorf("scripts: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -159,6 +160,34 @@ func TestLeftovers(t *testing.T) {
 	}
 	r.out.finish()
 	r.err.finish()
+}
+
+// TestLeftoversWithoutMark ends what an earlier runner has left in its control
+// group, also where it has another environment than it was started with.
+func TestLeftoversWithoutMark(t *testing.T) {
+	g := OpenGroup("seedmesh-test-" + strconv.Itoa(os.Getpid()))
+	if g == nil {
+		t.Skip("no control group can be made here")
+	}
+	c := exec.CommandContext(t.Context(), "/bin/sleep", "1000")
+	c.Env = []string{"NOTHING=1"}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.write("cgroup.procs", strconv.Itoa(c.Process.Pid)); err != nil {
+		t.Fatal(err)
+	}
+	pid := c.Process.Pid
+	newPlace(t, func(p *Place) { p.Group = g })
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	select {
+	case <-ended:
+	case <-time.After(5 * time.Second):
+		t.Errorf("process %d lives", pid)
+		_ = c.Process.Kill()
+		<-ended
+	}
 }
 
 // TestFlood keeps the beginning and the end of what a script writes, and its size.
