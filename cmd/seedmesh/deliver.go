@@ -23,6 +23,8 @@ import (
 type delivery struct {
 	dir      string // what is below it is written through an os.Root
 	preserve bool   // a task's own outputs go to the paths that they were asked for under
+	own      bool   // only they are written
+	flat     bool   // they go straight into dir, under the last elements of their paths
 	next     uint64 // first task that is not complete
 	files    int
 	seen     map[string]uint64 // which task has a path
@@ -77,6 +79,9 @@ func (d *delivery) receive(ctx context.Context, client meshv1connect.MeshClient,
 
 // chunk writes a piece of a file, which gets its name with the last.
 func (d *delivery) chunk(c *meshv1.OutputChunk) error {
+	if d.own && !c.GetOwn() {
+		return nil
+	}
 	if d.file == nil {
 		if err := d.begin(c); err != nil {
 			return err
@@ -115,7 +120,7 @@ func (d *delivery) begin(c *meshv1.OutputChunk) (err error) {
 	switch {
 	case outside:
 		name = filepath.Clean(c.GetAs())
-	case absolute:
+	case absolute, c.GetOwn() && d.flat:
 		name = path.Base(c.GetPath())
 	case c.GetOwn():
 		name = c.GetPath()

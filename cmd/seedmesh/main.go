@@ -76,11 +76,13 @@ func newRoot(e *env) *cobra.Command {
 		&cobra.Group{ID: groupScripts, Title: "Running programs:"},
 		&cobra.Group{ID: groupJobs, Title: "Jobs:"},
 		&cobra.Group{ID: groupMesh, Title: "The mesh:"},
+		&cobra.Group{ID: groupOld, Title: "The original's programs:"},
 	)
 	addGroup(root, groupSearch, newSieve(e), newReverseSieve(e), newPlan(e), newPredict(e), newGenerators(e), newDemo(e))
 	addGroup(root, groupScripts, newExec(e), newScript(e), newTask(e))
 	addGroup(root, groupJobs, newJobs(e), newJob(e), newResults(e), newLedger(e))
 	addGroup(root, groupMesh, newInit(e), newToken(e), newJoin(e), newUp(e), newNodes(e), newNode(e), newStatus(e), newConfig(e))
+	addGroup(root, groupOld, newCoordinator(e), newScriptsCoordinator(e), newDistributedWorker(e))
 	root.AddCommand(newCompletion(e), newVersion(e), newExecutor(e))
 	return root
 }
@@ -100,6 +102,7 @@ const (
 	groupScripts = "scripts"
 	groupJobs    = "jobs"
 	groupMesh    = "mesh"
+	groupOld     = "old"
 )
 
 func addGroup(root *cobra.Command, group string, verbs ...*cobra.Command) {
@@ -224,6 +227,16 @@ func exactArgs(names ...string) cobra.PositionalArgs {
 		}
 		e.what = "unexpected argument of " + c.CommandPath() + ": " + clip(args[len(names)])
 		return e
+	}
+}
+
+// atMost refuses more arguments than the named ones.
+func atMost(names ...string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) <= len(names) {
+			return nil
+		}
+		return exactArgs(names...)(c, args)
 	}
 }
 

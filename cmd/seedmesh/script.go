@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -32,41 +33,55 @@ those of the working directory that each task gets for itself.`,
   seedmesh script jobs.json --preserve-paths --input data/`,
 		Args: exactArgs("JOBS.json"),
 		RunE: func(c *cobra.Command, args []string) error {
-			s := newShipment()
-			spec, err := f.spec(s)
-			if err != nil {
-				return err
-			}
 			file, err := readJobsFile(args[0])
 			if err != nil {
 				return err
 			}
-			tasks, err := file.tasks(s)
+			b, err := f.batch(e, file, honourGPU)
 			if err != nil {
 				return err
 			}
-			for _, w := range file.warnings(honourGPU) {
-				_, _ = fmt.Fprintln(e.stderr, "warning: "+w)
-			}
-			spec.GPUHint = honourGPU
-			if spec.Valid == "" {
-				spec.Valid = "auto"
-			}
-			if spec.TimeoutMS == 0 {
-				spec.TimeoutMS = uint64(defaultTimeout.Milliseconds())
-			}
-			list, remove, err := s.list(tasks)
-			if err != nil {
-				return err
-			}
-			defer func() { _ = remove() }() // a temporary file
-			spec.List = list
-			return f.run(c.Context(), e, spec, s)
+			defer func() { _ = b.shipment.remove() }() // temporary files
+			return f.run(c.Context(), e, b.spec, b.shipment)
 		},
 	}
 	f.register(c)
 	c.Flags().BoolVar(&honourGPU, "honour-gpu-id", false, "give each script the gpu_id of its entry as --gpu-id, instead of the slot's own device")
 	return c
+}
+
+// A batch is the tasks of a jobs file, as the mesh runs them.
+type batch struct {
+	spec     *scripts.Spec
+	tasks    []scripts.Task
+	shipment *shipment
+}
+
+// batch lays the tasks of a jobs file out, and warns of what has no effect.
+func (f *scriptFlags) batch(e *env, file *jobsFile, honourGPU bool) (*batch, error) {
+	b := &batch{shipment: newShipment()}
+	var err error
+	if b.spec, err = f.spec(b.shipment); err != nil {
+		return nil, err
+	}
+	if b.tasks, err = file.tasks(b.shipment); err != nil {
+		return nil, err
+	}
+	for _, w := range file.warnings(honourGPU) {
+		_, _ = fmt.Fprintln(e.stderr, "warning: "+w)
+	}
+	b.spec.GPUHint = honourGPU
+	if b.spec.Valid == "" {
+		b.spec.Valid = "auto"
+	}
+	if b.spec.TimeoutMS == 0 {
+		b.spec.TimeoutMS = uint64(defaultTimeout.Milliseconds())
+	}
+	b.spec.List, err = b.shipment.list(b.tasks)
+	if err == nil {
+		return b, nil
+	}
+	return nil, errors.Join(err, b.shipment.remove())
 }
 
 // maxJobsFile bounds a jobs file, in bytes.
@@ -90,6 +105,19 @@ type jobsEntry struct {
 }
 
 func readJobsFile(name string) (*jobsFile, error) {
+	rows, err := readRows(name)
+	if err != nil {
+		return nil, err
+	}
+	f, err := parseJobsFile(rows)
+	if err != nil {
+		return nil, &usageError{what: fmt.Sprintf("%s is not a jobs file: %v", name, err), next: `it must be {"jobs": [...]} or [...], of objects with job_id, script and args`}
+	}
+	return f, nil
+}
+
+// readRows reads a file of jobs, which is a list or {"jobs": [...]}, and gives the list.
+func readRows(name string) (json.RawMessage, error) {
 	in, err := os.Open(name)
 	if err != nil {
 		return nil, fileError("the jobs file cannot be read:", err)
@@ -102,24 +130,19 @@ func readJobsFile(name string) (*jobsFile, error) {
 	if len(b) > maxJobsFile {
 		return nil, &usageError{what: fmt.Sprintf("%s has more than %d bytes", name, maxJobsFile), next: "split it"}
 	}
-	f, err := parseJobsFile(b)
-	if err != nil {
-		return nil, &usageError{what: fmt.Sprintf("%s is not a jobs file: %v", name, err), next: `it must be {"jobs": [...]} or [...], of objects with job_id, script and args`}
+	if b = bytes.TrimSpace(b); len(b) == 0 || b[0] != '{' {
+		return b, nil
 	}
-	return f, nil
+	var object struct {
+		Jobs json.RawMessage `json:"jobs"`
+	}
+	if err := json.Unmarshal(b, &object); err != nil {
+		return nil, &usageError{what: fmt.Sprintf("%s is not a jobs file: %v", name, err), next: `it must be {"jobs": [...]} or [...]`}
+	}
+	return object.Jobs, nil
 }
 
-func parseJobsFile(b []byte) (*jobsFile, error) {
-	rows := json.RawMessage(b)
-	if b = bytes.TrimSpace(b); len(b) > 0 && b[0] == '{' {
-		var object struct {
-			Jobs json.RawMessage `json:"jobs"`
-		}
-		if err := json.Unmarshal(b, &object); err != nil {
-			return nil, err
-		}
-		rows = object.Jobs
-	}
+func parseJobsFile(rows json.RawMessage) (*jobsFile, error) {
 	f := new(jobsFile)
 	if err := json.Unmarshal(rows, &f.entries); err != nil {
 		return nil, err

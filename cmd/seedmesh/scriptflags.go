@@ -101,16 +101,16 @@ func parseMemory(text string) (uint64, error) {
 }
 
 // list makes a blob of many tasks, and has it shipped.
-func (s *shipment) list(tasks []scripts.Task) (*scripts.Listing, func() error, error) {
+func (s *shipment) list(tasks []scripts.Task) (*scripts.Listing, error) {
 	var b bytes.Buffer
 	if err := scripts.WriteList(&b, tasks); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	temp, err := os.CreateTemp("", "seedmesh-*")
 	if err != nil {
-		return nil, nil, fileError("the list of tasks cannot be written:", err)
+		return nil, fileError("the list of tasks cannot be written:", err)
 	}
-	remove := func() error { return os.Remove(temp.Name()) }
+	s.temps = append(s.temps, temp.Name())
 	d := scripts.Digest(sha256.Sum256(b.Bytes()))
 	l := &scripts.Listing{Digest: d, Tasks: uint64(len(tasks)), Bytes: int64(b.Len())}
 	_, err = temp.Write(b.Bytes())
@@ -118,18 +118,18 @@ func (s *shipment) list(tasks []scripts.Task) (*scripts.Listing, func() error, e
 		err = closed
 	}
 	s.local[d] = temp.Name()
-	return l, remove, err
+	return l, err
 }
 
-// run ships, submits, and does what the flags ask for then.
-func (f *scriptFlags) run(ctx context.Context, e *env, spec *scripts.Spec, s *shipment) error {
+// submit ships what a job needs, and gives the id of the job.
+func (f *scriptFlags) submit(ctx context.Context, e *env, spec *scripts.Spec, s *shipment) (string, error) {
 	spec.Inputs = s.inputs
 	encoded, err := spec.Encode()
 	if err != nil {
-		return err
+		return "", err
 	}
 	if err := e.upload(ctx, s); err != nil {
-		return err
+		return "", err
 	}
 	q := &meshv1.SubmitScriptsRequest{
 		Spec: encoded, Name: f.job.name, Key: f.job.key, Priority: f.job.priority, ChunkTimeMs: uint64(f.job.chunkTime.Milliseconds()),
@@ -138,7 +138,7 @@ func (f *scriptFlags) run(ctx context.Context, e *env, spec *scripts.Spec, s *sh
 	for _, a := range f.after {
 		job, how, _ := strings.Cut(a, ":")
 		if how != "" && how != "ok" && how != "any" {
-			return &usageError{what: fmt.Sprintf("--after %q is neither JOB, JOB:ok nor JOB:any", clip(a)), next: "such as --after last:any"}
+			return "", &usageError{what: fmt.Sprintf("--after %q is neither JOB, JOB:ok nor JOB:any", clip(a)), next: "such as --after last:any"}
 		}
 		q.After = append(q.After, &meshv1.Follows{Job: job, Any: how == "any"})
 	}
@@ -147,9 +147,17 @@ func (f *scriptFlags) run(ctx context.Context, e *env, spec *scripts.Spec, s *sh
 	}
 	reply, err := call(ctx, e, meshv1connect.MeshClient.SubmitScripts, q)
 	if err != nil {
+		return "", err
+	}
+	return reply.GetJob(), nil
+}
+
+// run ships, submits, and does what the flags ask for then.
+func (f *scriptFlags) run(ctx context.Context, e *env, spec *scripts.Spec, s *shipment) error {
+	job, err := f.submit(ctx, e, spec, s)
+	if err != nil {
 		return err
 	}
-	job := reply.GetJob()
 	deliver := f.outputDir != "" || f.preserve
 	if !f.wait && !deliver {
 		return printSubmitted(e, job, f.json)

@@ -76,7 +76,7 @@ func (f *sieveFlags) run(c *cobra.Command, e *env) error {
 	if err := s.checkSize(); err != nil {
 		return err
 	}
-	return f.submit(c.Context(), e, s)
+	return f.runMesh(c.Context(), e, s)
 }
 
 // maxThreads bounds --threads.
@@ -102,17 +102,22 @@ func (f *jobFlags) request(s *search) *meshv1.SubmitRequest {
 	}
 }
 
-func (f *sieveFlags) submit(ctx context.Context, e *env, s *search) error {
-	q := f.job.request(s)
+// submit gives the search to the mesh, and gives the id of its job.
+func (f *jobFlags) submit(ctx context.Context, e *env, s *search) (string, error) {
+	q := f.request(s)
 	if q.Key == "" {
 		q.Key = hex.EncodeToString(requestID())
 	}
 	q.Submitter = submitter(e)
 	reply, err := call(ctx, e, meshv1connect.MeshClient.Submit, q)
+	return reply.GetJob(), err
+}
+
+func (f *sieveFlags) runMesh(ctx context.Context, e *env, s *search) error {
+	job, err := f.job.submit(ctx, e, s)
 	if err != nil {
 		return err
 	}
-	job := reply.GetJob()
 	if !f.wait && f.output == "" {
 		return printSubmitted(e, job, f.json)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -30,21 +31,12 @@ func newTaskLs(e *env) *cobra.Command {
 		Short: "List the tasks of a script job",
 		Args:  exactArgs("JOB"),
 		RunE: func(c *cobra.Command, args []string) error {
-			q := &meshv1.TasksRequest{Job: args[0], State: state, First: first}
-			var all []*meshv1.TaskInfo
-			for {
-				q.Limit = limit - uint32(len(all))
-				r, err := call(c.Context(), e, meshv1connect.MeshClient.Tasks, q)
-				if err != nil {
-					return err
-				}
-				all = append(all, r.GetTasks()...)
-				if q.First = r.GetNext(); q.First == 0 || uint32(len(all)) >= limit {
-					break
-				}
+			all, next, err := e.tasks(c.Context(), &meshv1.TasksRequest{Job: args[0], State: state, First: first}, limit)
+			if err != nil {
+				return err
 			}
-			if q.First > 0 {
-				_, _ = fmt.Fprintf(e.stderr, "there are more: seedmesh task ls --first %d %s\n", q.First, args[0])
+			if next > 0 {
+				_, _ = fmt.Fprintf(e.stderr, "there are more: seedmesh task ls --first %d %s\n", next, args[0])
 			}
 			if asJSON {
 				return writeJSONList(e.stdout, all)
@@ -58,6 +50,22 @@ func newTaskLs(e *env) *cobra.Command {
 	flags.Uint32Var(&limit, "limit", 1000, "list at most so many")
 	flags.BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// tasks lists at most limit tasks, and gives the number of the one that follows,
+// or 0.
+func (e *env) tasks(ctx context.Context, q *meshv1.TasksRequest, limit uint32) (all []*meshv1.TaskInfo, next uint64, err error) {
+	for {
+		q.Limit = limit - uint32(len(all))
+		r, err := call(ctx, e, meshv1connect.MeshClient.Tasks, q)
+		if err != nil {
+			return nil, 0, err
+		}
+		all = append(all, r.GetTasks()...)
+		if q.First = r.GetNext(); q.First == 0 || uint32(len(all)) >= limit {
+			return all, q.First, nil
+		}
+	}
 }
 
 func printTasks(w io.Writer, list []*meshv1.TaskInfo) error {

@@ -24,6 +24,15 @@ type shipment struct {
 	inputs []scripts.Input
 	local  map[scripts.Digest]string // where the bytes of a blob are, by path
 	paths  map[string]string         // local path of each input
+	temps  []string                  // files that were written for it
+}
+
+// remove deletes the files that were written for the shipment.
+func (s *shipment) remove() (err error) {
+	for _, name := range s.temps {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return err
 }
 
 func newShipment() *shipment {
