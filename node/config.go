@@ -19,6 +19,7 @@ import (
 
 	"seedmesh/jobs"
 	"seedmesh/kernels"
+	"seedmesh/scripts"
 )
 
 // Config is all that can be said about a node. The zero value is not useful:
@@ -43,6 +44,10 @@ type NodeConfig struct {
 	Slots     []SlotConfig `toml:"slot"`      // empty: one CPU slot over all cores
 	// MaxScripts is how many slots, the first ones, run tasks of script jobs; 0 for all.
 	MaxScripts int `toml:"max_concurrent_script_jobs"`
+	// GPUVendor says how tasks are shown the GPU of their slot alone: nvidia or amd;
+	// empty for a machine whose GPUs, if it has any, are not divided.
+	GPUVendor string   `toml:"gpu_vendor"`
+	ScriptEnv []string `toml:"script_env"` // NAME=VALUE of every task, before its process starts
 }
 
 // SlotConfig is one unit of the machine that works on one claim at a time.
@@ -50,6 +55,7 @@ type SlotConfig struct {
 	Device  string  `toml:"device"`   // cpu or sim
 	Threads int     `toml:"threads"`  // of a cpu slot; 0 for all cores
 	SimRate float64 `toml:"sim_rate"` // seeds a second of a sim slot
+	GPU     string  `toml:"gpu"`      // number or UUID of the GPU that its tasks see; empty for none
 }
 
 // RaftConfig has the timings of the replicated log.
@@ -345,6 +351,9 @@ func (c Config) Validate() error {
 	if c.Node.MaxScripts < 0 || c.Node.MaxScripts > jobs.MaxSlots {
 		return fmt.Errorf("configuration: node.max_concurrent_script_jobs is %d, it must lie in 0..%d", c.Node.MaxScripts, jobs.MaxSlots)
 	}
+	if err := c.Node.checkGPUs(); err != nil {
+		return err
+	}
 	for i, s := range c.Node.Slots {
 		switch {
 		case s.Device != "cpu" && s.Device != "sim":
@@ -356,6 +365,48 @@ func (c Config) Validate() error {
 		}
 	}
 	return nil
+}
+
+// checkGPUs refuses what would show tasks other GPUs than those of their slots.
+func (n NodeConfig) checkGPUs() error {
+	if n.GPUVendor != "" && !slices.Contains(scripts.Vendors(), n.GPUVendor) {
+		return invalidConfig(fmt.Sprintf("node.gpu_vendor %q is unknown", n.GPUVendor), "use one of: "+strings.Join(scripts.Vendors(), ", "))
+	}
+	for _, kv := range n.ScriptEnv {
+		name, _, ok := strings.Cut(kv, "=")
+		if !ok || name == "" || strings.ContainsRune(kv, 0) {
+			return invalidConfig(fmt.Sprintf("node.script_env has %q", kv), `write "NAME=VALUE"`)
+		}
+		if scripts.IsMask(kv) {
+			return invalidConfig("node.script_env sets "+name, "say which GPU a slot's tasks see with gpu_vendor, and gpu in [[node.slot]]")
+		}
+	}
+	taken := map[string]bool{}
+	for i, s := range n.Slots {
+		switch {
+		case s.GPU == "":
+		case n.GPUVendor == "":
+			return invalidConfig(fmt.Sprintf("node.slot %d has the gpu %q, and there is no node.gpu_vendor", i, s.GPU), `such as gpu_vendor = "amd"`)
+		case strings.ContainsAny(s.GPU, ", \t\n\x00"):
+			return invalidConfig(fmt.Sprintf("node.slot %d: the gpu %q is not one", i, s.GPU), `use a number or a UUID, such as gpu = "0"`)
+		case taken[s.GPU]:
+			return invalidConfig(fmt.Sprintf("two slots have the gpu %q", s.GPU), "give each its own")
+		}
+		taken[s.GPU] = true
+	}
+	return nil
+}
+
+// scriptEnv is what the tasks of a slot find in their environment.
+func (n NodeConfig) scriptEnv(slot uint32) []string {
+	if n.GPUVendor == "" {
+		return n.ScriptEnv
+	}
+	gpu := ""
+	if int(slot) < len(n.Slots) {
+		gpu = n.Slots[slot].GPU
+	}
+	return append(slices.Clone(n.ScriptEnv), scripts.Mask(n.GPUVendor, gpu))
 }
 
 func invalidConfig(what, do string) error { return &InputError{"configuration: " + what, do} }

@@ -18,7 +18,7 @@ func TestClusterTOMLIsTheDefaults(t *testing.T) {
 	}
 	want := DefaultConfig()
 	got.Logger, want.Logger = nil, nil
-	got.Node.Slots = nil // an empty list is no list
+	got.Node.Slots, got.Node.ScriptEnv = nil, nil // an empty list is no list
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("cluster.toml says\n%+v\nthe code has\n%+v", got, want)
 	}
@@ -105,6 +105,12 @@ func TestBadConfigIsRefused(t *testing.T) {
 		"unknown device":        "[[node.slot]]\ndevice = \"tpu\"\n",
 		"sim without a rate":    "[[node.slot]]\ndevice = \"sim\"\n",
 		"not TOML":              "[raft\n",
+		"unknown GPU vendor":    "[node]\ngpu_vendor = \"3dfx\"\n",
+		"GPU without a vendor":  "[[node.slot]]\ndevice = \"cpu\"\ngpu = \"0\"\n",
+		"two GPUs of a slot":    "[node]\ngpu_vendor = \"amd\"\n[[node.slot]]\ndevice = \"cpu\"\ngpu = \"0,1\"\n",
+		"a GPU of two slots":    "[node]\ngpu_vendor = \"amd\"\n[[node.slot]]\ndevice = \"cpu\"\ngpu = \"1\"\n[[node.slot]]\ndevice = \"cpu\"\ngpu = \"1\"\n",
+		"a mask by hand":        "[node]\nscript_env = [\"HIP_VISIBLE_DEVICES=0\"]\n",
+		"no variable":           "[node]\nscript_env = [\"HSA\"]\n",
 	} {
 		if _, err := LoadConfig(write(t, text), "n"); err == nil {
 			t.Errorf("%s: LoadConfig(%q) accepted it", name, text)

@@ -149,7 +149,7 @@ func (s *site) group(slot uint32) string {
 }
 
 func (s *site) place(slot uint32) scripts.Place {
-	return scripts.Place{Base: s.base, Name: strconv.FormatUint(uint64(slot), 10), UID: s.uid, GID: s.gid}
+	return scripts.Place{Base: s.base, Name: strconv.FormatUint(uint64(slot), 10), UID: s.uid, GID: s.gid, Env: s.n.cfg.Node.scriptEnv(slot)}
 }
 
 // supply has the inputs of a job and its list of tasks on this node, verified.

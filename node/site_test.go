@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -167,5 +168,21 @@ func TestSlotsThatTakeTasks(t *testing.T) {
 	}
 	if s.root = nil; s.label(0) != jobs.SeedsOnly {
 		t.Errorf("where scripts are refused the label is %q", s.label(0))
+	}
+}
+
+// TestSlotsShowTheirGPU checks what the tasks of each slot find in their environment.
+func TestSlotsShowTheirGPU(t *testing.T) {
+	s := newSite(t)
+	s.n.cfg.Node.ScriptEnv = []string{"ROCM_PATH=/opt/rocm"}
+	if got := s.place(0).Env; !slices.Equal(got, []string{"ROCM_PATH=/opt/rocm"}) {
+		t.Errorf("without division slot 0 has %q", got)
+	}
+	s.n.cfg.Node.GPUVendor = "amd"
+	s.n.cfg.Node.Slots = []SlotConfig{{GPU: "4"}, {GPU: "GPU-8932"}, {}}
+	for i, want := range []string{"4", "GPU-8932", "", ""} {
+		if got := s.place(uint32(i)).Env; !slices.Equal(got, []string{"ROCM_PATH=/opt/rocm", "ROCR_VISIBLE_DEVICES=" + want}) {
+			t.Errorf("slot %d has %q", i, got)
+		}
 	}
 }

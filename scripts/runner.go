@@ -369,16 +369,13 @@ func (r *Runner) environment(a Attempt) []string {
 	env := make([]string, 0, len(r.env)+len(a.Spec.Env)+4)
 	env = append(env, r.env...)
 	env = append(env, "SEEDMESH_TASK="+strconv.FormatUint(a.Number, 10), "SEEDMESH_TASK_ID="+a.Task.ID, "SEEDMESH_ATTEMPT="+strconv.FormatUint(uint64(a.Count), 10))
-	return append(env, a.Spec.Env...)
+	return masked(append(env, a.Spec.Env...), r.place.Env, a.hint())
 }
 
 // start runs the command in a session of its own.
 func (r *Runner) start(a Attempt) (*process, error) {
 	env := r.environment(a)
-	argv := a.Task.Argv
-	if a.Spec.GPUHint && a.Task.GPU != nil {
-		argv = append(append([]string{}, argv...), "--gpu-id", strconv.Itoa(*a.Task.GPU))
-	}
+	argv := a.argv()
 	command, err := r.find(argv[0], env)
 	if err != nil {
 		return nil, err

@@ -56,7 +56,7 @@ type Spec struct {
 	Holders   []string `json:"holders,omitempty"`    // nodes that had the inputs when the job was submitted
 	TimeoutMS uint64   `json:"timeout_ms,omitempty"` // longest run of one attempt; 0 for none
 	Memory    uint64   `json:"memory,omitempty"`     // bytes that one task may use; 0 for no limit of its own
-	GPUHint   bool     `json:"gpu_hint,omitempty"`   // tasks get the slot that their hint names as --gpu-id
+	GPUHint   bool     `json:"gpu_hint,omitempty"`   // tasks see the GPU that their hint names, and get it as --gpu-id
 }
 
 // Task is one command.

@@ -46,7 +46,7 @@ those of the working directory that each task gets for itself.`,
 		},
 	}
 	f.register(c)
-	c.Flags().BoolVar(&honourGPU, "honour-gpu-id", false, "give each script the gpu_id of its entry as --gpu-id, instead of the slot's own device")
+	c.Flags().BoolVar(&honourGPU, "honour-gpu-id", false, "show each script the GPU that its entry's gpu_id names, and give it that as --gpu-id, instead of the slot's own")
 	return c
 }
 
@@ -172,7 +172,7 @@ func (f *jobsFile) warnings(honourGPU bool) (list []string) {
 		list = append(list, "keys without a meaning here: "+strings.Join(f.unknown, ", "))
 	}
 	if !honourGPU && slices.ContainsFunc(f.entries, func(j jobsEntry) bool { return j.GPU != nil }) {
-		list = append(list, "gpu_id is ignored: each task gets the device of the slot that it runs in; --honour-gpu-id passes it on")
+		list = append(list, "gpu_id is ignored: each task sees the GPU of the slot that it runs in; --honour-gpu-id has it count")
 	}
 	return list
 }

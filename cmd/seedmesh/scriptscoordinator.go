@@ -63,7 +63,7 @@ output. The exit code is 0 only when no job failed, and else 3. Flags without a 
 	flags.BoolVar(&o.resume, "resume", false, "go on with the job of an earlier run of the same jobs, scripts and inputs, unless that failed")
 	flags.Uint32Var(&o.retries, "max-retries", defaultRetries, "how often a job may be tried in all")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "check the jobs file, and run nothing")
-	flags.BoolVar(&o.honourGPU, "honour-gpu-id", false, "give each script the gpu_id of its entry as --gpu-id")
+	flags.BoolVar(&o.honourGPU, "honour-gpu-id", false, "show each script the GPU that its entry's gpu_id names, and give it that as --gpu-id, instead of the slot's own")
 	unusedFlags(c, []string{"config"}, []string{"verbose,v"})
 	return c
 }
