@@ -7,7 +7,7 @@ import (
 )
 
 func newConfig(e *env) *cobra.Command {
-	return parent("config", "Check a cluster.toml, or show the settings in effect", newConfigCheck(e), newConfigShow(e))
+	return parent("config", "Check a cluster.toml, show the settings in effect, or take over those of the original", newConfigCheck(e), newConfigShow(e), newConfigImport(e))
 }
 
 func newConfigCheck(e *env) *cobra.Command {
