@@ -35,6 +35,7 @@ const (
 	kindForward transport.Kind = "seedmesh-forward/1"
 	kindSession transport.Kind = "seedmesh-session/1"
 	kindBlob    transport.Kind = "seedmesh-blob/1"
+	kindWords   transport.Kind = "seedmesh-words/1"
 	kindAdmit   transport.Kind = "seedmesh-admit/1"
 )
 
@@ -167,7 +168,7 @@ func (n *Node) openEndpoint() error {
 	}
 	n.ep, err = transport.Open(transport.Config{
 		Conn: conn, Identity: creds, ResetKey: sha256.Sum256(append([]byte("reset"), n.dir.Secret...)), Logger: n.cfg.Logger,
-		Kinds:  []transport.Kind{kindGossip, kindRaft, kindForward, kindSession, kindBlob, kindAdmit, transport.KindHTTP3},
+		Kinds:  []transport.Kind{kindGossip, kindRaft, kindForward, kindSession, kindBlob, kindWords, kindAdmit, transport.KindHTTP3},
 		Roles:  streamRoles,
 		Refuse: n.refuses, DialFrom: n.cfg.Seams.DialFrom, Time: n.cfg.Seams.Clock,
 	})
@@ -186,6 +187,7 @@ var streamRoles = map[transport.Kind][]string{
 	kindForward: {transport.RoleVoter, transport.RoleWorker},
 	kindSession: {transport.RoleVoter, transport.RoleWorker},
 	kindBlob:    {transport.RoleVoter, transport.RoleWorker},
+	kindWords:   {transport.RoleVoter, transport.RoleWorker},
 	kindAdmit:   {transport.RoleVoter, transport.RoleWorker},
 }
 
@@ -347,7 +349,7 @@ func (n *Node) begin() error {
 	}
 	n.ep.ServeJoin(n.serveJoin)
 	for _, loop := range []func(context.Context){
-		n.session.run, n.overseer.run, n.serveSessions, n.serveBlobs, n.serveAdmit, n.announce, n.upkeep, n.findMembers,
+		n.session.run, n.overseer.run, n.serveSessions, n.serveBlobs, n.serveWords, n.serveAdmit, n.announce, n.upkeep, n.findMembers,
 	} {
 		n.goDo(func() { loop(n.ctx) })
 	}

@@ -254,7 +254,7 @@ func (s *service) readCopy(ctx context.Context, kind jobs.Kind, holder jobs.Node
 		}
 		return err
 	}
-	err := s.n.askForBlob(ctx, holder, func(conn net.Conn) error {
+	err := s.n.ask(ctx, kindBlob, holder, func(conn net.Conn) error {
 		return blob.Get(ctx, conn, p.Blob, func(bytes io.Reader, _ int64) error { return read(bytes) })
 	})
 	if isTimeout(err) {

@@ -147,19 +147,19 @@ func (n *Node) push(ctx context.Context, to jobs.NodeID, d jobs.Digest) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err := n.askForBlob(ctx, to, func(conn net.Conn) error { return blob.Push(ctx, conn, n.store, d) })
+	err := n.ask(ctx, kindBlob, to, func(conn net.Conn) error { return blob.Push(ctx, conn, n.store, d) })
 	if isTimeout(err) {
 		n.ep.Forget(to.String())
 	}
 	return err
 }
 
-// askForBlob makes a request about a blob, which bears repetition, to a member. A
+// ask makes a request, which bears repetition, to a member. A
 // connection that was lost since it was last used, as by the member's restart, is
 // noticed by using it only: then the request is made once more on a new one.
-func (n *Node) askForBlob(ctx context.Context, member jobs.NodeID, request func(net.Conn) error) error {
+func (n *Node) ask(ctx context.Context, kind transport.Kind, member jobs.NodeID, request func(net.Conn) error) error {
 	for again := false; ; again = true {
-		conn, err := n.dial(ctx, kindBlob, member.String())
+		conn, err := n.dial(ctx, kind, member.String())
 		if err != nil {
 			return &awayError{err}
 		}
@@ -211,7 +211,7 @@ func (n *Node) fetch(ctx context.Context, d jobs.Digest, holders []jobs.NodeID) 
 func (n *Node) fetchFrom(ctx context.Context, from jobs.NodeID, d jobs.Digest) error {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	return n.askForBlob(ctx, from, func(conn net.Conn) error { return blob.Fetch(ctx, conn, n.store, d) })
+	return n.ask(ctx, kindBlob, from, func(conn net.Conn) error { return blob.Fetch(ctx, conn, n.store, d) })
 }
 
 // serveBlobs keeps and gives out blobs for other nodes.

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"connectrpc.com/connect"
 
@@ -129,31 +128,36 @@ func (s *service) Task(ctx context.Context, r *connect.Request[v1.TaskRequest]) 
 	if err != nil {
 		return nil, apiError(err)
 	}
-	reply, err := s.task(ctx, j, r.Msg.Task)
+	reply, err := s.task(ctx, j, r.Msg)
 	if err = errors.Join(err, j.close()); err != nil {
 		return nil, apiError(err)
 	}
 	return connect.NewResponse(reply), nil
 }
 
-func (s *service) task(ctx context.Context, j *scriptJob, name string) (*v1.TaskReply, error) {
-	number, err := j.find(name)
+func (s *service) task(ctx context.Context, j *scriptJob, m *v1.TaskRequest) (*v1.TaskReply, error) {
+	number, err := j.find(m.Task)
 	if err != nil {
 		return nil, err
 	}
 	var t jobs.TaskState
+	var id jobs.JobID
 	s.n.log.View(func(st *jobs.State) {
 		var job *jobs.Job
 		if job, err = findJob(st, j.Id); err == nil {
+			id = job.ID
 			t, _ = st.Task(job, number)
 		}
 	})
 	if err != nil {
 		return nil, err
 	}
-	reply := &v1.TaskReply{Task: &v1.TaskInfo{
+	reply := &v1.TaskReply{Ended: j.ended, Task: &v1.TaskInfo{
 		Number: number, Task: j.name(number), State: t.State, Failures: t.Attempts, Class: t.Class, Message: t.Message,
 	}}
+	if reply.Live, err = s.live(ctx, id, number, t, m.Follow); err != nil {
+		return nil, err
+	}
 	if t.State == "running" {
 		reply.Task.Node, reply.Task.Slot = s.n.nameOf(t.Slot.Node), t.Slot.Index
 	}
@@ -183,7 +187,7 @@ func attemptInfo(o scripts.Outcome) *v1.AttemptInfo {
 	words := func(w scripts.Words) *v1.WordsInfo { return &v1.WordsInfo{Head: w.Head, Tail: w.Tail, Total: w.Total} }
 	return &v1.AttemptInfo{
 		Attempt: o.Attempt, Class: string(o.Class), Status: int32(o.Status), Signal: o.Signal, Message: o.Message, Node: o.Node, Slot: o.Slot,
-		Started: o.Started.UTC().Format(time.RFC3339Nano), Seconds: o.Took.Seconds(), CpuSeconds: o.CPU.Seconds(), PeakRss: o.PeakRSS,
+		Started: startOf(o.Started), Seconds: o.Took.Seconds(), CpuSeconds: o.CPU.Seconds(), PeakRss: o.PeakRSS,
 		Stdout: words(o.Stdout), Stderr: words(o.Stderr),
 	}
 }

@@ -206,12 +206,16 @@ func endMarked(mark string) {
 // A stream reads what a process writes to one of its standard streams.
 type stream struct {
 	recorder
+	live *liveFile
 	buf  []byte
 	pipe *os.File
 	done chan struct{}
 }
 
-func newStream() *stream { return &stream{buf: make([]byte, 32<<10)} }
+// streamChunk is how many bytes of a stream are read at once.
+const streamChunk = 32 << 10
+
+func newStream() *stream { return &stream{buf: make([]byte, streamChunk)} }
 
 // open makes a pipe, and gives the end to write to.
 func (s *stream) open() (int, error) {
@@ -241,6 +245,7 @@ func (s *stream) begin(fd int) {
 		for {
 			n, err := s.pipe.Read(s.buf)
 			_, _ = s.Write(s.buf[:n])
+			s.live.write(s.buf[:n])
 			if err != nil {
 				return
 			}

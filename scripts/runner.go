@@ -104,6 +104,11 @@ func NewRunner(p Place) (*Runner, error) {
 			return nil, errors.Join(err, root.Close())
 		}
 	}
+	for i, stream := range []*stream{r.out, r.err} {
+		if stream.live, err = r.openLive(i); err != nil {
+			return nil, errors.Join(fmt.Errorf("scripts: %w", err), root.Close())
+		}
+	}
 	r.shortage.passed()
 	work := filepath.Join(p.Base, p.Name, "work")
 	r.env = append(inherited(os.Environ()), "HOME="+work, "TMPDIR="+filepath.Join(p.Base, p.Name, "tmp"),
@@ -135,7 +140,7 @@ func (r *Runner) Close() error {
 	r.launch <- func() { left <- r.place.Group.leave() }
 	err := <-left
 	close(r.launch)
-	return errors.Join(err, r.root.Close(), r.place.Group.Close())
+	return errors.Join(err, r.out.live.f.Close(), r.err.live.f.Close(), r.root.Close(), r.place.Group.Close())
 }
 
 // path is below the base.
@@ -189,6 +194,8 @@ func (r *Runner) Run(ctx context.Context, a Attempt) (Outcome, error) {
 		return o, err
 	}
 	o.Started = time.Now()
+	r.out.live.begin(o.Started, a.Number)
+	r.err.live.begin(o.Started, a.Number)
 	err = r.place.Group.setLimit(a.Memory)
 	var p *process
 	if err == nil {

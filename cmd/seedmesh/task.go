@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -142,58 +141,3 @@ func printTask(w io.Writer, r *meshv1.TaskReply) error {
 }
 
 func mib(bytes uint64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
-
-func newTaskLogs(e *env) *cobra.Command {
-	var (
-		attempt uint32
-		onlyErr bool
-	)
-	c := &cobra.Command{
-		Use:   "logs JOB/TASK",
-		Short: "What a task wrote to its standard output, and to its standard error",
-		Long: `logs prints what the last attempt at a task wrote: its standard output to the standard output, its standard
-error to the standard error. Of a long text the beginning and the end are kept.`,
-		Args: exactArgs("JOB/TASK"),
-		RunE: func(c *cobra.Command, args []string) error {
-			r, err := lookTask(c, e, args[0])
-			if err != nil {
-				return err
-			}
-			a, err := pickAttempt(r, attempt)
-			if err != nil {
-				return err
-			}
-			if !onlyErr {
-				if err := writeWords(e.stdout, a.GetStdout()); err != nil {
-					return err
-				}
-			}
-			return writeWords(e.stderr, a.GetStderr())
-		},
-	}
-	c.Flags().Uint32Var(&attempt, "attempt", 0, "of this attempt, from 1 (default the last)")
-	c.Flags().BoolVar(&onlyErr, "stderr", false, "only the standard error")
-	return c
-}
-
-func pickAttempt(r *meshv1.TaskReply, number uint32) (*meshv1.AttemptInfo, error) {
-	all := r.GetAttempts()
-	for i := len(all) - 1; i >= 0; i-- {
-		if number == 0 || all[i].GetAttempt() == number {
-			return all[i], nil
-		}
-	}
-	return nil, &exitError{
-		code: exitNotFound, err: fmt.Errorf("no words are kept of that attempt at task %s, which is %s", r.GetTask().GetTask(), r.GetTask().GetState()),
-		next: "an attempt's words are kept when it has ended: seedmesh task show lists the attempts",
-	}
-}
-
-func writeWords(w io.Writer, words *meshv1.WordsInfo) error {
-	text := bytes.Clone(words.GetHead())
-	if cut := words.GetTotal() - uint64(len(words.GetHead())) - uint64(len(words.GetTail())); cut > 0 {
-		text = fmt.Appendf(text, "\n... %d bytes were not kept ...\n", cut)
-	}
-	_, err := w.Write(append(text, words.GetTail()...))
-	return err
-}

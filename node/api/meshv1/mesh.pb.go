@@ -1605,6 +1605,7 @@ type TaskRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
 	Task          string                 `protobuf:"bytes,2,opt,name=task,proto3" json:"task,omitempty"`
+	Follow        *Follow                `protobuf:"bytes,3,opt,name=follow,proto3" json:"follow,omitempty"` // asks for what a running attempt has written
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1653,17 +1654,87 @@ func (x *TaskRequest) GetTask() string {
 	return ""
 }
 
+func (x *TaskRequest) GetFollow() *Follow {
+	if x != nil {
+		return x.Follow
+	}
+	return nil
+}
+
+// Follow says what the caller has of an attempt's words.
+type Follow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Started       string                 `protobuf:"bytes,1,opt,name=started,proto3" json:"started,omitempty"` // which attempt, by its start
+	Stdout        uint64                 `protobuf:"varint,2,opt,name=stdout,proto3" json:"stdout,omitempty"`  // bytes
+	Stderr        uint64                 `protobuf:"varint,3,opt,name=stderr,proto3" json:"stderr,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Follow) Reset() {
+	*x = Follow{}
+	mi := &file_mesh_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Follow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Follow) ProtoMessage() {}
+
+func (x *Follow) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Follow.ProtoReflect.Descriptor instead.
+func (*Follow) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Follow) GetStarted() string {
+	if x != nil {
+		return x.Started
+	}
+	return ""
+}
+
+func (x *Follow) GetStdout() uint64 {
+	if x != nil {
+		return x.Stdout
+	}
+	return 0
+}
+
+func (x *Follow) GetStderr() uint64 {
+	if x != nil {
+		return x.Stderr
+	}
+	return 0
+}
+
 type TaskReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Task          *TaskInfo              `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
-	Attempts      []*AttemptInfo         `protobuf:"bytes,2,rep,name=attempts,proto3" json:"attempts,omitempty"` // the oldest first
+	Attempts      []*AttemptInfo         `protobuf:"bytes,2,rep,name=attempts,proto3" json:"attempts,omitempty"` // that have ended, the oldest first
+	Live          *LiveInfo              `protobuf:"bytes,3,opt,name=live,proto3" json:"live,omitempty"`         // of the one that runs, if that was asked for and can be had
+	Ended         bool                   `protobuf:"varint,4,opt,name=ended,proto3" json:"ended,omitempty"`      // the job has: nothing more will come
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TaskReply) Reset() {
 	*x = TaskReply{}
-	mi := &file_mesh_proto_msgTypes[22]
+	mi := &file_mesh_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1675,7 +1746,7 @@ func (x *TaskReply) String() string {
 func (*TaskReply) ProtoMessage() {}
 
 func (x *TaskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[22]
+	mi := &file_mesh_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1688,7 +1759,7 @@ func (x *TaskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskReply.ProtoReflect.Descriptor instead.
 func (*TaskReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{22}
+	return file_mesh_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TaskReply) GetTask() *TaskInfo {
@@ -1701,6 +1772,97 @@ func (x *TaskReply) GetTask() *TaskInfo {
 func (x *TaskReply) GetAttempts() []*AttemptInfo {
 	if x != nil {
 		return x.Attempts
+	}
+	return nil
+}
+
+func (x *TaskReply) GetLive() *LiveInfo {
+	if x != nil {
+		return x.Live
+	}
+	return nil
+}
+
+func (x *TaskReply) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
+}
+
+// LiveInfo is a part of what a running attempt has written, from the given bytes on.
+type LiveInfo struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Started       string                 `protobuf:"bytes,1,opt,name=started,proto3" json:"started,omitempty"`
+	StdoutFrom    uint64                 `protobuf:"varint,2,opt,name=stdout_from,json=stdoutFrom,proto3" json:"stdout_from,omitempty"`
+	Stdout        []byte                 `protobuf:"bytes,3,opt,name=stdout,proto3" json:"stdout,omitempty"`
+	StderrFrom    uint64                 `protobuf:"varint,4,opt,name=stderr_from,json=stderrFrom,proto3" json:"stderr_from,omitempty"`
+	Stderr        []byte                 `protobuf:"bytes,5,opt,name=stderr,proto3" json:"stderr,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LiveInfo) Reset() {
+	*x = LiveInfo{}
+	mi := &file_mesh_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LiveInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LiveInfo) ProtoMessage() {}
+
+func (x *LiveInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LiveInfo.ProtoReflect.Descriptor instead.
+func (*LiveInfo) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *LiveInfo) GetStarted() string {
+	if x != nil {
+		return x.Started
+	}
+	return ""
+}
+
+func (x *LiveInfo) GetStdoutFrom() uint64 {
+	if x != nil {
+		return x.StdoutFrom
+	}
+	return 0
+}
+
+func (x *LiveInfo) GetStdout() []byte {
+	if x != nil {
+		return x.Stdout
+	}
+	return nil
+}
+
+func (x *LiveInfo) GetStderrFrom() uint64 {
+	if x != nil {
+		return x.StderrFrom
+	}
+	return 0
+}
+
+func (x *LiveInfo) GetStderr() []byte {
+	if x != nil {
+		return x.Stderr
 	}
 	return nil
 }
@@ -1726,7 +1888,7 @@ type AttemptInfo struct {
 
 func (x *AttemptInfo) Reset() {
 	*x = AttemptInfo{}
-	mi := &file_mesh_proto_msgTypes[23]
+	mi := &file_mesh_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1738,7 +1900,7 @@ func (x *AttemptInfo) String() string {
 func (*AttemptInfo) ProtoMessage() {}
 
 func (x *AttemptInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[23]
+	mi := &file_mesh_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1751,7 +1913,7 @@ func (x *AttemptInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptInfo.ProtoReflect.Descriptor instead.
 func (*AttemptInfo) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{23}
+	return file_mesh_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AttemptInfo) GetAttempt() uint32 {
@@ -1856,7 +2018,7 @@ type WordsInfo struct {
 
 func (x *WordsInfo) Reset() {
 	*x = WordsInfo{}
-	mi := &file_mesh_proto_msgTypes[24]
+	mi := &file_mesh_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1868,7 +2030,7 @@ func (x *WordsInfo) String() string {
 func (*WordsInfo) ProtoMessage() {}
 
 func (x *WordsInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[24]
+	mi := &file_mesh_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1881,7 +2043,7 @@ func (x *WordsInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WordsInfo.ProtoReflect.Descriptor instead.
 func (*WordsInfo) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{24}
+	return file_mesh_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WordsInfo) GetHead() []byte {
@@ -1916,7 +2078,7 @@ type OutputsRequest struct {
 
 func (x *OutputsRequest) Reset() {
 	*x = OutputsRequest{}
-	mi := &file_mesh_proto_msgTypes[25]
+	mi := &file_mesh_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1928,7 +2090,7 @@ func (x *OutputsRequest) String() string {
 func (*OutputsRequest) ProtoMessage() {}
 
 func (x *OutputsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[25]
+	mi := &file_mesh_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1941,7 +2103,7 @@ func (x *OutputsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputsRequest.ProtoReflect.Descriptor instead.
 func (*OutputsRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{25}
+	return file_mesh_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *OutputsRequest) GetJob() string {
@@ -1983,7 +2145,7 @@ type OutputChunk struct {
 
 func (x *OutputChunk) Reset() {
 	*x = OutputChunk{}
-	mi := &file_mesh_proto_msgTypes[26]
+	mi := &file_mesh_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1995,7 +2157,7 @@ func (x *OutputChunk) String() string {
 func (*OutputChunk) ProtoMessage() {}
 
 func (x *OutputChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[26]
+	mi := &file_mesh_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2008,7 +2170,7 @@ func (x *OutputChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputChunk.ProtoReflect.Descriptor instead.
 func (*OutputChunk) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{26}
+	return file_mesh_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *OutputChunk) GetNumber() uint64 {
@@ -2084,7 +2246,7 @@ type LedgerRequest struct {
 
 func (x *LedgerRequest) Reset() {
 	*x = LedgerRequest{}
-	mi := &file_mesh_proto_msgTypes[27]
+	mi := &file_mesh_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2096,7 +2258,7 @@ func (x *LedgerRequest) String() string {
 func (*LedgerRequest) ProtoMessage() {}
 
 func (x *LedgerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[27]
+	mi := &file_mesh_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2109,7 +2271,7 @@ func (x *LedgerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerRequest.ProtoReflect.Descriptor instead.
 func (*LedgerRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{27}
+	return file_mesh_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *LedgerRequest) GetJob() string {
@@ -2149,7 +2311,7 @@ type LedgerReply struct {
 
 func (x *LedgerReply) Reset() {
 	*x = LedgerReply{}
-	mi := &file_mesh_proto_msgTypes[28]
+	mi := &file_mesh_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2161,7 +2323,7 @@ func (x *LedgerReply) String() string {
 func (*LedgerReply) ProtoMessage() {}
 
 func (x *LedgerReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[28]
+	mi := &file_mesh_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2174,7 +2336,7 @@ func (x *LedgerReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerReply.ProtoReflect.Descriptor instead.
 func (*LedgerReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{28}
+	return file_mesh_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *LedgerReply) GetJob() string {
@@ -2295,7 +2457,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_mesh_proto_msgTypes[29]
+	mi := &file_mesh_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2307,7 +2469,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[29]
+	mi := &file_mesh_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2320,7 +2482,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{29}
+	return file_mesh_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Held) GetSeeds() string {
@@ -2360,7 +2522,7 @@ type NodesRequest struct {
 
 func (x *NodesRequest) Reset() {
 	*x = NodesRequest{}
-	mi := &file_mesh_proto_msgTypes[30]
+	mi := &file_mesh_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2372,7 +2534,7 @@ func (x *NodesRequest) String() string {
 func (*NodesRequest) ProtoMessage() {}
 
 func (x *NodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[30]
+	mi := &file_mesh_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2385,7 +2547,7 @@ func (x *NodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesRequest.ProtoReflect.Descriptor instead.
 func (*NodesRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{30}
+	return file_mesh_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *NodesRequest) GetLinearizable() bool {
@@ -2405,7 +2567,7 @@ type NodesReply struct {
 
 func (x *NodesReply) Reset() {
 	*x = NodesReply{}
-	mi := &file_mesh_proto_msgTypes[31]
+	mi := &file_mesh_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2417,7 +2579,7 @@ func (x *NodesReply) String() string {
 func (*NodesReply) ProtoMessage() {}
 
 func (x *NodesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[31]
+	mi := &file_mesh_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2430,7 +2592,7 @@ func (x *NodesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesReply.ProtoReflect.Descriptor instead.
 func (*NodesReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{31}
+	return file_mesh_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *NodesReply) GetIndex() uint64 {
@@ -2465,7 +2627,7 @@ type NodeInfo struct {
 
 func (x *NodeInfo) Reset() {
 	*x = NodeInfo{}
-	mi := &file_mesh_proto_msgTypes[32]
+	mi := &file_mesh_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2477,7 +2639,7 @@ func (x *NodeInfo) String() string {
 func (*NodeInfo) ProtoMessage() {}
 
 func (x *NodeInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[32]
+	mi := &file_mesh_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2490,7 +2652,7 @@ func (x *NodeInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeInfo.ProtoReflect.Descriptor instead.
 func (*NodeInfo) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{32}
+	return file_mesh_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *NodeInfo) GetName() string {
@@ -2572,7 +2734,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_mesh_proto_msgTypes[33]
+	mi := &file_mesh_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2584,7 +2746,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[33]
+	mi := &file_mesh_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2597,7 +2759,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{33}
+	return file_mesh_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *StatusRequest) GetLinearizable() bool {
@@ -2629,7 +2791,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_mesh_proto_msgTypes[34]
+	mi := &file_mesh_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2641,7 +2803,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[34]
+	mi := &file_mesh_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2654,7 +2816,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{34}
+	return file_mesh_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *StatusReply) GetCluster() string {
@@ -2767,7 +2929,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_mesh_proto_msgTypes[35]
+	mi := &file_mesh_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2779,7 +2941,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[35]
+	mi := &file_mesh_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2792,7 +2954,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{35}
+	return file_mesh_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CreateTokenRequest) GetRole() string {
@@ -2836,7 +2998,7 @@ type CreateTokenReply struct {
 
 func (x *CreateTokenReply) Reset() {
 	*x = CreateTokenReply{}
-	mi := &file_mesh_proto_msgTypes[36]
+	mi := &file_mesh_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2848,7 +3010,7 @@ func (x *CreateTokenReply) String() string {
 func (*CreateTokenReply) ProtoMessage() {}
 
 func (x *CreateTokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[36]
+	mi := &file_mesh_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2861,7 +3023,7 @@ func (x *CreateTokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenReply.ProtoReflect.Descriptor instead.
 func (*CreateTokenReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{36}
+	return file_mesh_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CreateTokenReply) GetToken() string {
@@ -2907,7 +3069,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_mesh_proto_msgTypes[37]
+	mi := &file_mesh_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2919,7 +3081,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[37]
+	mi := &file_mesh_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2932,7 +3094,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{37}
+	return file_mesh_proto_rawDescGZIP(), []int{39}
 }
 
 type ListTokensReply struct {
@@ -2944,7 +3106,7 @@ type ListTokensReply struct {
 
 func (x *ListTokensReply) Reset() {
 	*x = ListTokensReply{}
-	mi := &file_mesh_proto_msgTypes[38]
+	mi := &file_mesh_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2956,7 +3118,7 @@ func (x *ListTokensReply) String() string {
 func (*ListTokensReply) ProtoMessage() {}
 
 func (x *ListTokensReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[38]
+	mi := &file_mesh_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2969,7 +3131,7 @@ func (x *ListTokensReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensReply.ProtoReflect.Descriptor instead.
 func (*ListTokensReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{38}
+	return file_mesh_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListTokensReply) GetTokens() []*TokenInfo {
@@ -2992,7 +3154,7 @@ type TokenInfo struct {
 
 func (x *TokenInfo) Reset() {
 	*x = TokenInfo{}
-	mi := &file_mesh_proto_msgTypes[39]
+	mi := &file_mesh_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3004,7 +3166,7 @@ func (x *TokenInfo) String() string {
 func (*TokenInfo) ProtoMessage() {}
 
 func (x *TokenInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[39]
+	mi := &file_mesh_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3017,7 +3179,7 @@ func (x *TokenInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenInfo.ProtoReflect.Descriptor instead.
 func (*TokenInfo) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{39}
+	return file_mesh_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *TokenInfo) GetHash() string {
@@ -3064,7 +3226,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_mesh_proto_msgTypes[40]
+	mi := &file_mesh_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3076,7 +3238,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[40]
+	mi := &file_mesh_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3089,7 +3251,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{40}
+	return file_mesh_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RevokeTokenRequest) GetHash() string {
@@ -3107,7 +3269,7 @@ type RevokeTokenReply struct {
 
 func (x *RevokeTokenReply) Reset() {
 	*x = RevokeTokenReply{}
-	mi := &file_mesh_proto_msgTypes[41]
+	mi := &file_mesh_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3119,7 +3281,7 @@ func (x *RevokeTokenReply) String() string {
 func (*RevokeTokenReply) ProtoMessage() {}
 
 func (x *RevokeTokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[41]
+	mi := &file_mesh_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3132,7 +3294,7 @@ func (x *RevokeTokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenReply.ProtoReflect.Descriptor instead.
 func (*RevokeTokenReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{41}
+	return file_mesh_proto_rawDescGZIP(), []int{43}
 }
 
 type RemoveNodeRequest struct {
@@ -3145,7 +3307,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_mesh_proto_msgTypes[42]
+	mi := &file_mesh_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3157,7 +3319,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[42]
+	mi := &file_mesh_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3170,7 +3332,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{42}
+	return file_mesh_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RemoveNodeRequest) GetNode() string {
@@ -3196,7 +3358,7 @@ type RemoveNodeReply struct {
 
 func (x *RemoveNodeReply) Reset() {
 	*x = RemoveNodeReply{}
-	mi := &file_mesh_proto_msgTypes[43]
+	mi := &file_mesh_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3208,7 +3370,7 @@ func (x *RemoveNodeReply) String() string {
 func (*RemoveNodeReply) ProtoMessage() {}
 
 func (x *RemoveNodeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[43]
+	mi := &file_mesh_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3221,7 +3383,7 @@ func (x *RemoveNodeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeReply.ProtoReflect.Descriptor instead.
 func (*RemoveNodeReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{43}
+	return file_mesh_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RemoveNodeReply) GetName() string {
@@ -3370,13 +3532,28 @@ const file_mesh_proto_rawDesc = "" +
 	"OutputInfo\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x16\n" +
-	"\x06digest\x18\x03 \x01(\tR\x06digest\"3\n" +
+	"\x06digest\x18\x03 \x01(\tR\x06digest\"`\n" +
 	"\vTaskRequest\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x12\n" +
-	"\x04task\x18\x02 \x01(\tR\x04task\"l\n" +
+	"\x04task\x18\x02 \x01(\tR\x04task\x12+\n" +
+	"\x06follow\x18\x03 \x01(\v2\x13.seedmesh.v1.FollowR\x06follow\"R\n" +
+	"\x06Follow\x12\x18\n" +
+	"\astarted\x18\x01 \x01(\tR\astarted\x12\x16\n" +
+	"\x06stdout\x18\x02 \x01(\x04R\x06stdout\x12\x16\n" +
+	"\x06stderr\x18\x03 \x01(\x04R\x06stderr\"\xad\x01\n" +
 	"\tTaskReply\x12)\n" +
 	"\x04task\x18\x01 \x01(\v2\x15.seedmesh.v1.TaskInfoR\x04task\x124\n" +
-	"\battempts\x18\x02 \x03(\v2\x18.seedmesh.v1.AttemptInfoR\battempts\"\xff\x02\n" +
+	"\battempts\x18\x02 \x03(\v2\x18.seedmesh.v1.AttemptInfoR\battempts\x12)\n" +
+	"\x04live\x18\x03 \x01(\v2\x15.seedmesh.v1.LiveInfoR\x04live\x12\x14\n" +
+	"\x05ended\x18\x04 \x01(\bR\x05ended\"\x96\x01\n" +
+	"\bLiveInfo\x12\x18\n" +
+	"\astarted\x18\x01 \x01(\tR\astarted\x12\x1f\n" +
+	"\vstdout_from\x18\x02 \x01(\x04R\n" +
+	"stdoutFrom\x12\x16\n" +
+	"\x06stdout\x18\x03 \x01(\fR\x06stdout\x12\x1f\n" +
+	"\vstderr_from\x18\x04 \x01(\x04R\n" +
+	"stderrFrom\x12\x16\n" +
+	"\x06stderr\x18\x05 \x01(\fR\x06stderr\"\xff\x02\n" +
 	"\vAttemptInfo\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\rR\aattempt\x12\x14\n" +
 	"\x05class\x18\x02 \x01(\tR\x05class\x12\x16\n" +
@@ -3539,7 +3716,7 @@ func file_mesh_proto_rawDescGZIP() []byte {
 	return file_mesh_proto_rawDescData
 }
 
-var file_mesh_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_mesh_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_mesh_proto_goTypes = []any{
 	(*SubmitRequest)(nil),        // 0: seedmesh.v1.SubmitRequest
 	(*SubmitReply)(nil),          // 1: seedmesh.v1.SubmitReply
@@ -3563,28 +3740,30 @@ var file_mesh_proto_goTypes = []any{
 	(*TaskInfo)(nil),             // 19: seedmesh.v1.TaskInfo
 	(*OutputInfo)(nil),           // 20: seedmesh.v1.OutputInfo
 	(*TaskRequest)(nil),          // 21: seedmesh.v1.TaskRequest
-	(*TaskReply)(nil),            // 22: seedmesh.v1.TaskReply
-	(*AttemptInfo)(nil),          // 23: seedmesh.v1.AttemptInfo
-	(*WordsInfo)(nil),            // 24: seedmesh.v1.WordsInfo
-	(*OutputsRequest)(nil),       // 25: seedmesh.v1.OutputsRequest
-	(*OutputChunk)(nil),          // 26: seedmesh.v1.OutputChunk
-	(*LedgerRequest)(nil),        // 27: seedmesh.v1.LedgerRequest
-	(*LedgerReply)(nil),          // 28: seedmesh.v1.LedgerReply
-	(*Held)(nil),                 // 29: seedmesh.v1.Held
-	(*NodesRequest)(nil),         // 30: seedmesh.v1.NodesRequest
-	(*NodesReply)(nil),           // 31: seedmesh.v1.NodesReply
-	(*NodeInfo)(nil),             // 32: seedmesh.v1.NodeInfo
-	(*StatusRequest)(nil),        // 33: seedmesh.v1.StatusRequest
-	(*StatusReply)(nil),          // 34: seedmesh.v1.StatusReply
-	(*CreateTokenRequest)(nil),   // 35: seedmesh.v1.CreateTokenRequest
-	(*CreateTokenReply)(nil),     // 36: seedmesh.v1.CreateTokenReply
-	(*ListTokensRequest)(nil),    // 37: seedmesh.v1.ListTokensRequest
-	(*ListTokensReply)(nil),      // 38: seedmesh.v1.ListTokensReply
-	(*TokenInfo)(nil),            // 39: seedmesh.v1.TokenInfo
-	(*RevokeTokenRequest)(nil),   // 40: seedmesh.v1.RevokeTokenRequest
-	(*RevokeTokenReply)(nil),     // 41: seedmesh.v1.RevokeTokenReply
-	(*RemoveNodeRequest)(nil),    // 42: seedmesh.v1.RemoveNodeRequest
-	(*RemoveNodeReply)(nil),      // 43: seedmesh.v1.RemoveNodeReply
+	(*Follow)(nil),               // 22: seedmesh.v1.Follow
+	(*TaskReply)(nil),            // 23: seedmesh.v1.TaskReply
+	(*LiveInfo)(nil),             // 24: seedmesh.v1.LiveInfo
+	(*AttemptInfo)(nil),          // 25: seedmesh.v1.AttemptInfo
+	(*WordsInfo)(nil),            // 26: seedmesh.v1.WordsInfo
+	(*OutputsRequest)(nil),       // 27: seedmesh.v1.OutputsRequest
+	(*OutputChunk)(nil),          // 28: seedmesh.v1.OutputChunk
+	(*LedgerRequest)(nil),        // 29: seedmesh.v1.LedgerRequest
+	(*LedgerReply)(nil),          // 30: seedmesh.v1.LedgerReply
+	(*Held)(nil),                 // 31: seedmesh.v1.Held
+	(*NodesRequest)(nil),         // 32: seedmesh.v1.NodesRequest
+	(*NodesReply)(nil),           // 33: seedmesh.v1.NodesReply
+	(*NodeInfo)(nil),             // 34: seedmesh.v1.NodeInfo
+	(*StatusRequest)(nil),        // 35: seedmesh.v1.StatusRequest
+	(*StatusReply)(nil),          // 36: seedmesh.v1.StatusReply
+	(*CreateTokenRequest)(nil),   // 37: seedmesh.v1.CreateTokenRequest
+	(*CreateTokenReply)(nil),     // 38: seedmesh.v1.CreateTokenReply
+	(*ListTokensRequest)(nil),    // 39: seedmesh.v1.ListTokensRequest
+	(*ListTokensReply)(nil),      // 40: seedmesh.v1.ListTokensReply
+	(*TokenInfo)(nil),            // 41: seedmesh.v1.TokenInfo
+	(*RevokeTokenRequest)(nil),   // 42: seedmesh.v1.RevokeTokenRequest
+	(*RevokeTokenReply)(nil),     // 43: seedmesh.v1.RevokeTokenReply
+	(*RemoveNodeRequest)(nil),    // 44: seedmesh.v1.RemoveNodeRequest
+	(*RemoveNodeReply)(nil),      // 45: seedmesh.v1.RemoveNodeReply
 }
 var file_mesh_proto_depIdxs = []int32{
 	3,  // 0: seedmesh.v1.SubmitScriptsRequest.after:type_name -> seedmesh.v1.Follows
@@ -3592,56 +3771,58 @@ var file_mesh_proto_depIdxs = []int32{
 	13, // 2: seedmesh.v1.JobsReply.jobs:type_name -> seedmesh.v1.JobInfo
 	19, // 3: seedmesh.v1.TasksReply.tasks:type_name -> seedmesh.v1.TaskInfo
 	20, // 4: seedmesh.v1.TaskInfo.outputs:type_name -> seedmesh.v1.OutputInfo
-	19, // 5: seedmesh.v1.TaskReply.task:type_name -> seedmesh.v1.TaskInfo
-	23, // 6: seedmesh.v1.TaskReply.attempts:type_name -> seedmesh.v1.AttemptInfo
-	24, // 7: seedmesh.v1.AttemptInfo.stdout:type_name -> seedmesh.v1.WordsInfo
-	24, // 8: seedmesh.v1.AttemptInfo.stderr:type_name -> seedmesh.v1.WordsInfo
-	29, // 9: seedmesh.v1.LedgerReply.held:type_name -> seedmesh.v1.Held
-	32, // 10: seedmesh.v1.NodesReply.nodes:type_name -> seedmesh.v1.NodeInfo
-	39, // 11: seedmesh.v1.ListTokensReply.tokens:type_name -> seedmesh.v1.TokenInfo
-	0,  // 12: seedmesh.v1.Mesh.Submit:input_type -> seedmesh.v1.SubmitRequest
-	2,  // 13: seedmesh.v1.Mesh.SubmitScripts:input_type -> seedmesh.v1.SubmitScriptsRequest
-	4,  // 14: seedmesh.v1.Mesh.MissingBlobs:input_type -> seedmesh.v1.MissingBlobsRequest
-	6,  // 15: seedmesh.v1.Mesh.PutBlob:input_type -> seedmesh.v1.PutBlobRequest
-	0,  // 16: seedmesh.v1.Mesh.Plan:input_type -> seedmesh.v1.SubmitRequest
-	10, // 17: seedmesh.v1.Mesh.Jobs:input_type -> seedmesh.v1.JobsRequest
-	12, // 18: seedmesh.v1.Mesh.Job:input_type -> seedmesh.v1.JobRequest
-	14, // 19: seedmesh.v1.Mesh.Control:input_type -> seedmesh.v1.ControlRequest
-	15, // 20: seedmesh.v1.Mesh.Results:input_type -> seedmesh.v1.ResultsRequest
-	17, // 21: seedmesh.v1.Mesh.Tasks:input_type -> seedmesh.v1.TasksRequest
-	21, // 22: seedmesh.v1.Mesh.Task:input_type -> seedmesh.v1.TaskRequest
-	25, // 23: seedmesh.v1.Mesh.Outputs:input_type -> seedmesh.v1.OutputsRequest
-	27, // 24: seedmesh.v1.Mesh.Ledger:input_type -> seedmesh.v1.LedgerRequest
-	30, // 25: seedmesh.v1.Mesh.Nodes:input_type -> seedmesh.v1.NodesRequest
-	33, // 26: seedmesh.v1.Mesh.Status:input_type -> seedmesh.v1.StatusRequest
-	35, // 27: seedmesh.v1.Mesh.CreateToken:input_type -> seedmesh.v1.CreateTokenRequest
-	37, // 28: seedmesh.v1.Mesh.ListTokens:input_type -> seedmesh.v1.ListTokensRequest
-	40, // 29: seedmesh.v1.Mesh.RevokeToken:input_type -> seedmesh.v1.RevokeTokenRequest
-	42, // 30: seedmesh.v1.Mesh.RemoveNode:input_type -> seedmesh.v1.RemoveNodeRequest
-	1,  // 31: seedmesh.v1.Mesh.Submit:output_type -> seedmesh.v1.SubmitReply
-	1,  // 32: seedmesh.v1.Mesh.SubmitScripts:output_type -> seedmesh.v1.SubmitReply
-	5,  // 33: seedmesh.v1.Mesh.MissingBlobs:output_type -> seedmesh.v1.MissingBlobsReply
-	7,  // 34: seedmesh.v1.Mesh.PutBlob:output_type -> seedmesh.v1.PutBlobReply
-	8,  // 35: seedmesh.v1.Mesh.Plan:output_type -> seedmesh.v1.PlanReply
-	11, // 36: seedmesh.v1.Mesh.Jobs:output_type -> seedmesh.v1.JobsReply
-	13, // 37: seedmesh.v1.Mesh.Job:output_type -> seedmesh.v1.JobInfo
-	13, // 38: seedmesh.v1.Mesh.Control:output_type -> seedmesh.v1.JobInfo
-	16, // 39: seedmesh.v1.Mesh.Results:output_type -> seedmesh.v1.ResultsChunk
-	18, // 40: seedmesh.v1.Mesh.Tasks:output_type -> seedmesh.v1.TasksReply
-	22, // 41: seedmesh.v1.Mesh.Task:output_type -> seedmesh.v1.TaskReply
-	26, // 42: seedmesh.v1.Mesh.Outputs:output_type -> seedmesh.v1.OutputChunk
-	28, // 43: seedmesh.v1.Mesh.Ledger:output_type -> seedmesh.v1.LedgerReply
-	31, // 44: seedmesh.v1.Mesh.Nodes:output_type -> seedmesh.v1.NodesReply
-	34, // 45: seedmesh.v1.Mesh.Status:output_type -> seedmesh.v1.StatusReply
-	36, // 46: seedmesh.v1.Mesh.CreateToken:output_type -> seedmesh.v1.CreateTokenReply
-	38, // 47: seedmesh.v1.Mesh.ListTokens:output_type -> seedmesh.v1.ListTokensReply
-	41, // 48: seedmesh.v1.Mesh.RevokeToken:output_type -> seedmesh.v1.RevokeTokenReply
-	43, // 49: seedmesh.v1.Mesh.RemoveNode:output_type -> seedmesh.v1.RemoveNodeReply
-	31, // [31:50] is the sub-list for method output_type
-	12, // [12:31] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	22, // 5: seedmesh.v1.TaskRequest.follow:type_name -> seedmesh.v1.Follow
+	19, // 6: seedmesh.v1.TaskReply.task:type_name -> seedmesh.v1.TaskInfo
+	25, // 7: seedmesh.v1.TaskReply.attempts:type_name -> seedmesh.v1.AttemptInfo
+	24, // 8: seedmesh.v1.TaskReply.live:type_name -> seedmesh.v1.LiveInfo
+	26, // 9: seedmesh.v1.AttemptInfo.stdout:type_name -> seedmesh.v1.WordsInfo
+	26, // 10: seedmesh.v1.AttemptInfo.stderr:type_name -> seedmesh.v1.WordsInfo
+	31, // 11: seedmesh.v1.LedgerReply.held:type_name -> seedmesh.v1.Held
+	34, // 12: seedmesh.v1.NodesReply.nodes:type_name -> seedmesh.v1.NodeInfo
+	41, // 13: seedmesh.v1.ListTokensReply.tokens:type_name -> seedmesh.v1.TokenInfo
+	0,  // 14: seedmesh.v1.Mesh.Submit:input_type -> seedmesh.v1.SubmitRequest
+	2,  // 15: seedmesh.v1.Mesh.SubmitScripts:input_type -> seedmesh.v1.SubmitScriptsRequest
+	4,  // 16: seedmesh.v1.Mesh.MissingBlobs:input_type -> seedmesh.v1.MissingBlobsRequest
+	6,  // 17: seedmesh.v1.Mesh.PutBlob:input_type -> seedmesh.v1.PutBlobRequest
+	0,  // 18: seedmesh.v1.Mesh.Plan:input_type -> seedmesh.v1.SubmitRequest
+	10, // 19: seedmesh.v1.Mesh.Jobs:input_type -> seedmesh.v1.JobsRequest
+	12, // 20: seedmesh.v1.Mesh.Job:input_type -> seedmesh.v1.JobRequest
+	14, // 21: seedmesh.v1.Mesh.Control:input_type -> seedmesh.v1.ControlRequest
+	15, // 22: seedmesh.v1.Mesh.Results:input_type -> seedmesh.v1.ResultsRequest
+	17, // 23: seedmesh.v1.Mesh.Tasks:input_type -> seedmesh.v1.TasksRequest
+	21, // 24: seedmesh.v1.Mesh.Task:input_type -> seedmesh.v1.TaskRequest
+	27, // 25: seedmesh.v1.Mesh.Outputs:input_type -> seedmesh.v1.OutputsRequest
+	29, // 26: seedmesh.v1.Mesh.Ledger:input_type -> seedmesh.v1.LedgerRequest
+	32, // 27: seedmesh.v1.Mesh.Nodes:input_type -> seedmesh.v1.NodesRequest
+	35, // 28: seedmesh.v1.Mesh.Status:input_type -> seedmesh.v1.StatusRequest
+	37, // 29: seedmesh.v1.Mesh.CreateToken:input_type -> seedmesh.v1.CreateTokenRequest
+	39, // 30: seedmesh.v1.Mesh.ListTokens:input_type -> seedmesh.v1.ListTokensRequest
+	42, // 31: seedmesh.v1.Mesh.RevokeToken:input_type -> seedmesh.v1.RevokeTokenRequest
+	44, // 32: seedmesh.v1.Mesh.RemoveNode:input_type -> seedmesh.v1.RemoveNodeRequest
+	1,  // 33: seedmesh.v1.Mesh.Submit:output_type -> seedmesh.v1.SubmitReply
+	1,  // 34: seedmesh.v1.Mesh.SubmitScripts:output_type -> seedmesh.v1.SubmitReply
+	5,  // 35: seedmesh.v1.Mesh.MissingBlobs:output_type -> seedmesh.v1.MissingBlobsReply
+	7,  // 36: seedmesh.v1.Mesh.PutBlob:output_type -> seedmesh.v1.PutBlobReply
+	8,  // 37: seedmesh.v1.Mesh.Plan:output_type -> seedmesh.v1.PlanReply
+	11, // 38: seedmesh.v1.Mesh.Jobs:output_type -> seedmesh.v1.JobsReply
+	13, // 39: seedmesh.v1.Mesh.Job:output_type -> seedmesh.v1.JobInfo
+	13, // 40: seedmesh.v1.Mesh.Control:output_type -> seedmesh.v1.JobInfo
+	16, // 41: seedmesh.v1.Mesh.Results:output_type -> seedmesh.v1.ResultsChunk
+	18, // 42: seedmesh.v1.Mesh.Tasks:output_type -> seedmesh.v1.TasksReply
+	23, // 43: seedmesh.v1.Mesh.Task:output_type -> seedmesh.v1.TaskReply
+	28, // 44: seedmesh.v1.Mesh.Outputs:output_type -> seedmesh.v1.OutputChunk
+	30, // 45: seedmesh.v1.Mesh.Ledger:output_type -> seedmesh.v1.LedgerReply
+	33, // 46: seedmesh.v1.Mesh.Nodes:output_type -> seedmesh.v1.NodesReply
+	36, // 47: seedmesh.v1.Mesh.Status:output_type -> seedmesh.v1.StatusReply
+	38, // 48: seedmesh.v1.Mesh.CreateToken:output_type -> seedmesh.v1.CreateTokenReply
+	40, // 49: seedmesh.v1.Mesh.ListTokens:output_type -> seedmesh.v1.ListTokensReply
+	43, // 50: seedmesh.v1.Mesh.RevokeToken:output_type -> seedmesh.v1.RevokeTokenReply
+	45, // 51: seedmesh.v1.Mesh.RemoveNode:output_type -> seedmesh.v1.RemoveNodeReply
+	33, // [33:52] is the sub-list for method output_type
+	14, // [14:33] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_mesh_proto_init() }
@@ -3655,7 +3836,7 @@ func file_mesh_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mesh_proto_rawDesc), len(file_mesh_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   44,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
