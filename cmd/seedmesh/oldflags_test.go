@@ -34,7 +34,7 @@ func (s *oldServer) Submit(_ context.Context, r *connect.Request[meshv1.SubmitRe
 }
 
 func (s *oldServer) Job(_ context.Context, r *connect.Request[meshv1.JobRequest]) (*connect.Response[meshv1.JobInfo], error) {
-	id := "0123"
+	var id string
 	switch r.Msg.Job {
 	case s.known:
 		id = "0456"
