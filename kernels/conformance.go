@@ -13,8 +13,8 @@ import (
 // Conformance reports the first way in which a device differs from the
 // definition: known seeds that it misses, random searches with other survivors
 // or another account than the definition written down directly, the end of the
-// seed space, stopping and cancelling. A generator that the device says it does
-// not support is passed over. It takes a few seconds on one core.
+// seed space, stopping and cancelling. Searches that the device says it does not
+// support are passed over. It takes a few seconds on one core.
 func Conformance(ctx context.Context, d Device) error {
 	return conform(ctx, d, registry)
 }
@@ -40,11 +40,7 @@ func conformGenerator(ctx context.Context, d Device, def *definition) error {
 		{"stopping", conformStop},
 		{"cancelling", conformCancel},
 	} {
-		err := check.run(ctx, d, def)
-		if unsupported := (*UnsupportedError)(nil); errors.As(err, &unsupported) {
-			return nil
-		}
-		if err != nil {
+		if err := check.run(ctx, d, def); err != nil {
 			return fmt.Errorf("%s: %w", check.name, err)
 		}
 	}
@@ -57,6 +53,19 @@ type finding struct {
 	acct  Account
 	ok    bool
 	found []Survivor
+}
+
+// held runs a search and has its finding checked, unless the device says that it
+// cannot run it.
+func held(ctx context.Context, d Device, s *Search, r Range, watch func(uint64) uint64, check func(finding) error) error {
+	f, err := searchOn(ctx, d, s, r, watch)
+	if unsupported := (*UnsupportedError)(nil); errors.As(err, &unsupported) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return check(f)
 }
 
 func searchOn(ctx context.Context, d Device, s *Search, r Range, watch func(uint64) uint64) (finding, error) {
@@ -130,16 +139,18 @@ func conformPlanted(ctx context.Context, d Device, def *definition) error {
 			return err
 		}
 		r := Range{tt.seed - tt.around, tt.seed + tt.around}
-		f, err := searchOn(ctx, d, s, r, toEnd(r))
+		err = held(ctx, d, s, r, toEnd(r), func(f finding) error {
+			has := slices.ContainsFunc(f.found, func(v Survivor) bool { return v.Seed == tt.seed && v.Matches == 8 })
+			if !has {
+				return fmt.Errorf("seed %d is not among the survivors %v", tt.seed, f.found)
+			}
+			if f.acct != AccountOf(r) || f.last != r.Last || !f.ok {
+				return fmt.Errorf("seeds %s: finished to %d with account %v, want %v", r, f.last, f.acct, AccountOf(r))
+			}
+			return nil
+		})
 		if err != nil {
 			return err
-		}
-		has := slices.ContainsFunc(f.found, func(v Survivor) bool { return v.Seed == tt.seed && v.Matches == 8 })
-		if !has {
-			return fmt.Errorf("seed %d is not among the survivors %v", tt.seed, f.found)
-		}
-		if f.acct != AccountOf(r) || f.last != r.Last || !f.ok {
-			return fmt.Errorf("seeds %s: finished to %d with account %v, want %v", r, f.last, f.acct, AccountOf(r))
 		}
 	}
 	return nil
@@ -157,11 +168,8 @@ func conformRandom(ctx context.Context, d Device, def *definition) error {
 		}
 		first := rng.Uint64() & def.Space().Last / 2
 		r := Range{first, first + rng.Uint64N(60)}
-		f, err := searchOn(ctx, d, s, r, toEnd(r))
+		err = held(ctx, d, s, r, toEnd(r), func(f finding) error { return f.difference(reference(s, r), s, r) })
 		if err != nil {
-			return err
-		}
-		if err := f.difference(reference(s, r), s, r); err != nil {
 			return fmt.Errorf("%w\nspec: %s", err, describe(s))
 		}
 	}
@@ -224,11 +232,8 @@ func conformEnd(ctx context.Context, d Device, def *definition) error {
 	}
 	last := def.Space().Last
 	for _, r := range []Range{{0, 0}, {last, last}, {last - 70, last}} {
-		f, err := searchOn(ctx, d, s, r, toEnd(r))
+		err := held(ctx, d, s, r, toEnd(r), func(f finding) error { return f.difference(reference(s, r), s, r) })
 		if err != nil {
-			return err
-		}
-		if err := f.difference(reference(s, r), s, r); err != nil {
 			return err
 		}
 	}
@@ -241,26 +246,35 @@ func conformStop(ctx context.Context, d Device, def *definition) error {
 		return err
 	}
 	r, stopAt := Range{1000, 1400}, uint64(1123)
-	f, err := searchOn(ctx, d, s, r, func(uint64) uint64 { return stopAt })
-	if err != nil {
-		return err
-	}
-	f.found = slices.DeleteFunc(f.found, func(v Survivor) bool { return v.Seed > stopAt })
-	part := Range{r.First, stopAt}
-	return f.difference(reference(s, part), s, part)
+	return held(ctx, d, s, r, func(uint64) uint64 { return stopAt }, func(f finding) error {
+		f.found = slices.DeleteFunc(f.found, func(v Survivor) bool { return v.Seed > stopAt })
+		part := Range{r.First, stopAt}
+		return f.difference(reference(s, part), s, part)
+	})
 }
 
+// conformCancel cancels a search that takes long, and one of the size that every
+// kind of device can run.
 func conformCancel(ctx context.Context, d Device, def *definition) error {
-	s, err := plant(def, 1, Spec{Observe: "mod:1000", Skip: Bounds{0, 200}, Offset: Bounds{0, 200}, MinMatches: 40}, 50)
-	if err != nil {
-		return err
+	for _, bounds := range []Bounds{{0, 200}, {0, 3}} {
+		s, err := plant(def, 1, Spec{Observe: "mod:1000", Skip: bounds, Offset: bounds, MinMatches: 40}, 50)
+		if err != nil {
+			return err
+		}
+		if err := conformCancelled(ctx, d, s); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+func conformCancelled(ctx context.Context, d Device, s *Search) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	r := def.Space()
-	_, err = searchOn(ctx, d, s, r, func(uint64) uint64 { cancel(); return r.Last })
-	if !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("a cancelled search returned %v, want %w", err, context.Canceled)
+	r := s.Space()
+	finished := func(finding) error { return errors.New("a cancelled search came to its end") }
+	if err := held(ctx, d, s, r, func(uint64) uint64 { cancel(); return r.Last }, finished); !errors.Is(err, context.Canceled) {
+		return err
 	}
 	return nil
 }

@@ -10,7 +10,7 @@
 // generators.go for the registry, observe.go for what is seen of outputs,
 // search.go and sieve.go for how a seed is tested (hybrid.go, confirm.go, back.go
 // and candidates.go for the other modes and directions), cpu.go for the device
-// every machine has, conformance.go and reference.go for what any device must pass.
+// every machine has, accelerator.go for the others, conformance.go and reference.go for what any device must pass.
 package kernels
 
 import (
@@ -63,20 +63,20 @@ type Device interface {
 	// Name is short and stable, such as "cpu" or "sim".
 	Name() string
 	// Prepare compiles a search for this device. It fails with an
-	// [*UnsupportedError] when the device cannot run the search's generator.
+	// [*UnsupportedError] when the device cannot run it.
 	Prepare(ctx context.Context, s *Search) (Searcher, error)
 	Close() error
 }
 
-// An UnsupportedError says that a device has no code for a generator.
-type UnsupportedError struct{ Device, Generator string }
+// An UnsupportedError says why a device cannot run a search of a generator.
+type UnsupportedError struct{ Device, Generator, Reason string }
 
 func (e *UnsupportedError) Error() string {
-	return fmt.Sprintf("kernels: the device %s cannot run %s", e.Device, e.Generator)
+	return fmt.Sprintf("kernels: the device %s cannot run this search of %s: %s", e.Device, e.Generator, e.Reason)
 }
 
-// Remedy names the device that runs every generator.
-func (e *UnsupportedError) Remedy() string { return "the device cpu runs every generator" }
+// Remedy names the device that runs every search.
+func (e *UnsupportedError) Remedy() string { return "the device cpu runs every search" }
 
 // A Searcher runs one prepared search on one device; it is used by one
 // goroutine at a time.

@@ -117,7 +117,7 @@ type vectorSieve struct {
 }
 
 func newVectorSieve(reference *sieve, u *vectorUnit, p *vectorPlan) *vectorSieve {
-	v := &vectorSieve{reference: reference, zero: p.form.start.forZero != 0 && p.form.kernel != kernelLcg31}
+	v := &vectorSieve{reference: reference, zero: p.unsureOfZero()}
 	for _, s := range p.stages {
 		v.filters = append(v.filters, newVectorFilter(u, p, s))
 	}

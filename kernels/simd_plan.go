@@ -14,6 +14,11 @@ type vectorPlan struct {
 	cost      float64 // nanoseconds for each seed of the range, roughly
 }
 
+// unsureOfZero says that the kernels do not know what the seed 0 stands for.
+func (p *vectorPlan) unsureOfZero() bool {
+	return p.form.start.forZero != 0 && p.form.kernel != kernelLcg31
+}
+
 // maxVectorBlock is the most seeds of one block of a vector search.
 const maxVectorBlock = 1 << 20
 

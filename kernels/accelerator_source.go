@@ -1,0 +1,163 @@
+package kernels
+
+import (
+	"embed"
+	"fmt"
+	"math"
+	"strings"
+)
+
+// sources are the kernels in a dialect of C that every accelerator's compiler
+// takes after prelude.h: a file for each kind of generator, and search.h.
+//
+//go:embed src/*.h
+var sources embed.FS
+
+var sourceFiles = [vectorKernels]string{
+	kernelMt: "mt19937.h", kernelXorshift32: "xorshift32.h", kernelLcg32: "lcg32.h", kernelLcg31: "lcg31.h", kernelLcg48: "lcg48.h",
+}
+
+// Bounds of one launch.
+const (
+	seedsPerItem    = 256
+	maxLaunchItems  = 1 << 18
+	maxLaunchFound  = 1 << 20 // candidates; a launch with more is made again with fewer seeds
+	maxProgramTests = 1 << 10 // comparisons in a program: what a compiler takes a second for
+)
+
+const variableSkip = "its skip may change between two draws, which only the CPU follows"
+
+// planAccelerator chooses the one stage that finds the candidates of a search.
+// It fails with an [*UnsupportedError].
+func (s *Search) planAccelerator(device string) (*vectorPlan, error) {
+	no := func(reason string) (*vectorPlan, error) {
+		return nil, &UnsupportedError{device, s.def.Name, reason}
+	}
+	switch {
+	case s.def.notAccelerated() != "":
+		return no(s.def.notAccelerated())
+	case s.candidates != nil:
+		return no("its seeds are a list of candidates")
+	case s.strategies != nil:
+		return no(variableSkip)
+	}
+	form, _ := vectorFormOf(s.def.open())
+	t, targets := s.targets(&form)
+	best := &vectorPlan{form: form, transform: t, cost: math.Inf(1)}
+	for _, st := range s.stages(acceleratorUnit, &form, &t, targets) {
+		if cost := st.cost + st.passes*s.testCost(); cost < best.cost && st.comparisons() <= maxProgramTests {
+			best.stages, best.cost = []*stage{st}, cost
+		}
+	}
+	if best.stages == nil {
+		return no(fmt.Sprintf("the skips and offsets take more than the %d comparisons of a program", maxProgramTests))
+	}
+	return best, nil
+}
+
+// acceleratorUnit is a rough idea of an accelerator, for the choice of a stage.
+var acceleratorUnit = &vectorUnit{lanes: 1 << 10, rotate: 1, step48: 2}
+
+// comparisons is how many the stage makes for a seed, those included that only
+// look at a group's tally.
+func (st *stage) comparisons() int {
+	n := st.groups
+	for _, row := range st.rows {
+		n += len(row.tests)
+	}
+	return n
+}
+
+// source is the program of a plan's one stage, with everything that is known
+// of the search as constants.
+func (p *vectorPlan) source(lanes int) string {
+	var b strings.Builder
+	st := p.stages[0]
+	for _, c := range []struct {
+		name  string
+		value uint64
+	}{
+		{"LANES", uint64(lanes)},
+		{"PER_ITEM", seedsPerItem},
+		{"MOST", maxLaunchFound},
+		{"FROM", st.from},
+		{"KEPT", max(st.kept, 1)},
+		{"QUIRK", toNumber(p.form.quirk)},
+		{"PLAIN", toNumber(st.plain)},
+		{"ACCEPTED", p.form.accepted},
+		{"SEED_LEFT", uint64(p.form.left + p.form.start.left)},
+		{"SEED_XOR", p.form.start.xor},
+		{"LEAST_SEED", p.form.start.forZero},
+	} {
+		suffix := "u"
+		if c.value > maxWord {
+			suffix = "ul"
+		}
+		fmt.Fprintf(&b, "#define %s %d%s\n", c.name, c.value, suffix)
+	}
+	include(&b, "prelude.h")
+	include(&b, sourceFiles[p.form.kernel])
+	p.writeCandidates(&b, st)
+	include(&b, "search.h")
+	return b.String()
+}
+
+func include(b *strings.Builder, name string) {
+	text, err := sources.ReadFile("src/" + name)
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	b.Write(text)
+}
+
+func toNumber(b bool) uint64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// writeCandidates writes the stage out, row by row, as the function that gives
+// a number above 0 for every seed that passes.
+func (p *vectorPlan) writeCandidates(b *strings.Builder, st *stage) {
+	fmt.Fprintf(b, "\nFN UV seen(UV word) {\n\tUV x = (word >> %du) * %du;\n", p.form.shift, p.transform.multiplier)
+	if r := p.transform.rotate; r != 0 {
+		fmt.Fprintf(b, "\tx = (x >> %du) | (x << %du);\n", r, 32-r)
+	}
+	fmt.Fprintf(b, "\treturn x;\n}\n\nFN UV candidates(u64 first) {\n\tstate g;\n\tUV x, hit = 0;\n")
+	for group := range st.groups {
+		fmt.Fprintf(b, "\tUV t%d = 0;\n", group)
+	}
+	fmt.Fprintf(b, "\tstart(&g, first);\n")
+	for i, row := range st.rows {
+		if p.form.accepted != maxWord && i == len(st.rows)-1 {
+			fmt.Fprintf(b, "\tx = seen(refused(&g) << %du);\n", p.form.shift)
+		} else {
+			fmt.Fprintf(b, "\tstep(&g, %s);\n\tx = seen(word(&g));\n", p.form.stepBy(row.steps))
+		}
+		for _, t := range row.tests {
+			fmt.Fprintf(b, "\tt%d += HIT(x - %du <= %du);\n", t.group, t.span.first, t.span.last-t.span.first)
+		}
+	}
+	for group := range st.groups {
+		fmt.Fprintf(b, "\thit |= HIT(t%d >= %du);\n", group, st.hits)
+	}
+	fmt.Fprintf(b, "\treturn hit;\n}\n\n")
+}
+
+// stepBy is how a kernel is told to make n steps: their number, or the one
+// affine step that they are together.
+func (f *vectorForm) stepBy(n uint64) string {
+	switch f.kernel {
+	case kernelLcg32:
+		leap := f.step.power(n)
+		return fmt.Sprintf("%du, %du", uint32(leap.mul), uint32(leap.add)<<f.left)
+	case kernelLcg31:
+		leap := affine31(f.step).power(n)
+		return fmt.Sprintf("%du, %du", leap.mul, leap.add)
+	case kernelLcg48:
+		leap := f.step.power(n)
+		return fmt.Sprintf("%dul, %dul", leap.mul&(1<<48-1), leap.add&(1<<48-1))
+	}
+	return fmt.Sprintf("%du", n)
+}

@@ -1,0 +1,100 @@
+package kernels
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"strings"
+)
+
+// vetted is an accelerator that passes the conformance suite before its first
+// search: once for each device, driver and build of this program.
+type vetted struct {
+	accelerator
+	passed bool
+}
+
+func newVetted(name string, d driver, codes codeCache) *vetted {
+	return &vetted{accelerator: accelerator{name, d, codes}}
+}
+
+func (v *vetted) Prepare(ctx context.Context, s *Search) (Searcher, error) {
+	if _, err := s.planAccelerator(v.name); err != nil {
+		return nil, err
+	}
+	if err := v.vet(ctx); err != nil {
+		return nil, err
+	}
+	return v.accelerator.Prepare(ctx, s)
+}
+
+// vet runs the suite unless it is known to have been passed.
+func (v *vetted) vet(ctx context.Context) error {
+	known := v.codes.path(v.driver, "passed", thisBuild())
+	if v.passed {
+		return nil
+	}
+	if _, ok := v.codes.read(known); !ok {
+		if err := conform(ctx, &v.accelerator, representatives()); err != nil {
+			return fmt.Errorf("%w; the device (%s) is not used", err, v.driver.Identity())
+		}
+		if err := v.codes.write(known, nil); err != nil {
+			return err
+		}
+	}
+	v.passed = true
+	return nil
+}
+
+// thisBuild changes with every source of this program.
+func thisBuild() string {
+	var b strings.Builder
+	if info, ok := debug.ReadBuildInfo(); ok {
+		b.WriteString(info.String())
+	}
+	for _, name := range append([]string{"prelude.h", "search.h"}, sourceFiles[:]...) {
+		include(&b, name)
+	}
+	return b.String()
+}
+
+// accelerated are the generators that accelerators have kernels for. A name that
+// states a variable skip has none.
+func accelerated() (defs []*definition) {
+	for _, d := range registry {
+		if d.notAccelerated() == "" {
+			defs = append(defs, d)
+		}
+	}
+	return defs
+}
+
+// notAccelerated says why the accelerators' kernels do not know the generator, or nothing.
+func (d *definition) notAccelerated() string {
+	if d.hybrid {
+		return variableSkip
+	}
+	if _, ok := vectorFormOf(d.open()); !ok {
+		return "no kernel makes its outputs; there are kernels for mt19937, xorshift32, and congruences modulo 2^31-1, 2^48 and powers of two up to 2^32"
+	}
+	return ""
+}
+
+// representatives are the first generator of each form of each kernel: the
+// others differ in numbers only.
+func representatives() (defs []*definition) {
+	type shape struct {
+		kernel                int
+		quirk, modulus, drawn bool
+	}
+	known := map[shape]bool{}
+	for _, d := range accelerated() {
+		f, _ := vectorFormOf(d.open())
+		s := shape{f.kernel, f.quirk, f.modulus != 0, f.accepted != maxWord}
+		if !known[s] {
+			known[s] = true
+			defs = append(defs, d)
+		}
+	}
+	return defs
+}
