@@ -52,7 +52,8 @@ type NodeConfig struct {
 
 // SlotConfig is one unit of the machine that works on one claim at a time.
 type SlotConfig struct {
-	Device  string  `toml:"device"`   // cpu or sim
+	Device  string  `toml:"device"`   // cpu, opencl or sim
+	Number  int     `toml:"number"`   // of an opencl slot's device, from 0 over all drivers
 	Threads int     `toml:"threads"`  // of a cpu slot; 0 for all cores
 	SimRate float64 `toml:"sim_rate"` // seeds a second of a sim slot
 	GPU     string  `toml:"gpu"`      // number or UUID of the GPU that its tasks see; empty for none
@@ -320,6 +321,9 @@ const (
 	maxTiming = 24 * time.Hour
 )
 
+// maxDevices of one kind are in a machine.
+const maxDevices = 256
+
 // Validate checks what types cannot say. It fails with an [*InputError].
 func (c Config) Validate() error {
 	if err := c.checkTimings(); err != nil {
@@ -356,8 +360,10 @@ func (c Config) Validate() error {
 	}
 	for i, s := range c.Node.Slots {
 		switch {
-		case s.Device != "cpu" && s.Device != "sim":
-			return invalidConfig(fmt.Sprintf("node.slot %d: the device %q is unknown", i, s.Device), `use device = "cpu" or "sim"`)
+		case !slices.Contains([]string{"cpu", kernels.OpenCL, "sim"}, s.Device):
+			return invalidConfig(fmt.Sprintf("node.slot %d: the device %q is unknown", i, s.Device), `use device = "cpu", "opencl" or "sim"`)
+		case s.Number < 0 || s.Number >= maxDevices:
+			return invalidConfig(fmt.Sprintf("node.slot %d: number is %d", i, s.Number), fmt.Sprintf("the devices of a machine are counted from 0 and end before %d", maxDevices))
 		case s.Threads < 0 || s.Threads > 4096:
 			return invalidConfig(fmt.Sprintf("node.slot %d: threads is %d", i, s.Threads), "use 0 to 4096; 0 is all cores")
 		case s.Device == "sim" && !(s.SimRate > 0):

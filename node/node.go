@@ -330,7 +330,7 @@ func (n *Node) processExecutor() func(int, SlotConfig) (slot.Executor, error) {
 			return nil, err
 		}
 		return slot.NewProcess(slot.Config{
-			Index: i, Device: c.Device, Threads: c.Threads, Sim: kernels.SimConfig{Rate: c.SimRate},
+			Index: i, Device: c.Device, Number: c.Number, Threads: c.Threads, Sim: kernels.SimConfig{Rate: c.SimRate},
 			StartToken: tokens, Logger: n.cfg.Logger, Dir: dir,
 		})
 	}

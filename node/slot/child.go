@@ -32,7 +32,7 @@ const (
 var allowedEnv = []string{
 	"PATH=", "HOME=", "USER=", "LANG=", "LC_", "TZ=", "TMPDIR=", "XDG_CACHE_HOME=", "XDG_RUNTIME_DIR=",
 	"LD_LIBRARY_PATH=", "GOMAXPROCS=", "GODEBUG=", "GOTRACEBACK=", "GOCOVERDIR=", "SEEDMESH_SIMD=",
-	"ROCM_", "ROCR_", "HIP_", "HSA_", "AMD_", "GPU_", "CUDA_", "NVIDIA_", "OCL_", "OPENCL_",
+	"ROCM_", "ROCR_", "HIP_", "HSA_", "AMD_", "GPU_", "CUDA_", "NVIDIA_", "OCL_", "OPENCL_", "POCL_",
 }
 
 func allowed(environ []string) []string {

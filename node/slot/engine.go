@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -18,18 +20,36 @@ const (
 	maxBatchDelay = beatInterval           // how long a survivor waits for others
 )
 
-// newDevice opens the device that a slot's configuration names.
-func newDevice(name string, threads int, sim kernels.SimConfig) (kernels.Device, int, error) {
-	switch name {
+// A deviceConfig is what an executor is told of its device.
+type deviceConfig struct {
+	name     string
+	number   int
+	threads  int
+	programs string // directory
+	sim      kernels.SimConfig
+}
+
+// newDevice opens a device, and says how many threads it works with.
+func newDevice(c deviceConfig) (kernels.Device, int, error) {
+	switch c.name {
 	case "cpu":
-		if threads <= 0 {
-			threads = runtime.GOMAXPROCS(0)
+		if c.threads <= 0 {
+			c.threads = runtime.GOMAXPROCS(0)
 		}
-		return kernels.NewCPU(threads), threads, nil
+		return kernels.NewCPU(c.threads), c.threads, nil
+	case kernels.OpenCL:
+		d, err := kernels.OpenOpenCL(c.number, c.programs)
+		return d, 1, err
 	case "sim":
-		return kernels.NewSim(sim), 1, nil
+		return kernels.NewSim(c.sim), 1, nil
 	}
-	return nil, 0, fmt.Errorf("slot: the device %.40q is unknown; there are cpu and sim", name)
+	return nil, 0, unknownDevice(c.name)
+}
+
+var deviceNames = []string{"cpu", kernels.OpenCL, "sim"}
+
+func unknownDevice(name string) error {
+	return fmt.Errorf("slot: the device %.40q is unknown; there are %s", name, strings.Join(deviceNames, ", "))
 }
 
 // An engine searches on one device. It keeps the last search prepared. It is used
@@ -74,14 +94,18 @@ func (e *engine) prepare(ctx context.Context, spec []byte, generator string, r k
 		}
 		searcher, err := e.device.Prepare(ctx, search)
 		var unsupported *kernels.UnsupportedError
+		if errors.As(err, &unsupported) && ctx.Err() == nil {
+			// A job must not fail because its pieces come to this slot. The slot's
+			// rate for it becomes that of one thread, and its pieces small.
+			fmt.Fprintf(os.Stderr, "%v; one thread of the CPU does it\n", err)
+			searcher, err = kernels.NewCPU(1).Prepare(ctx, search)
+		}
 		switch {
 		case ctx.Err() != nil:
 			if err == nil {
 				err = searcher.Close()
 			}
 			return errors.Join(ctx.Err(), err)
-		case errors.As(err, &unsupported):
-			return &Error{Class: Unsupported, Message: err.Error(), Err: err}
 		case err != nil:
 			return &Error{Class: Failed, Message: err.Error(), Err: err}
 		}

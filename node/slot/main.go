@@ -59,7 +59,9 @@ func Main(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string)
 	flags := flag.NewFlagSet("executor", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	index := flags.Uint("index", 0, "number of the slot")
-	name := flags.String("device", "cpu", "cpu or sim")
+	name := flags.String("device", "cpu", "cpu, opencl or sim")
+	number := flags.Int("number", 0, "of an opencl device")
+	programs := flags.String("programs", "", "directory of compiled programs")
 	threads := flags.Int("threads", 0, "of a cpu device")
 	simText := flags.String("sim", "{}", "the simulated device, in JSON")
 	fd := flags.Int("lock-fd", 0, "open file of the slot's lock")
@@ -79,7 +81,7 @@ func Main(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string)
 		}
 	}
 	behave()
-	device, n, err := newDevice(*name, *threads, sim.device())
+	device, n, err := newDevice(deviceConfig{*name, *number, *threads, *programs, sim.device()})
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -40,8 +41,8 @@ var defaultLimits = limits{
 func NewProcess(cfg Config) (Executor, error) { return newProcess(cfg, defaultLimits) }
 
 func newProcess(cfg Config, lim limits) (*process, error) {
-	if _, _, err := newDevice(cfg.Device, cfg.Threads, cfg.Sim); err != nil {
-		return nil, err
+	if !slices.Contains(deviceNames, cfg.Device) { // it is opened by the executor only
+		return nil, unknownDevice(cfg.Device)
 	}
 	if cfg.Lock == "" {
 		cfg.Lock = filepath.Join(cfg.Dir, fmt.Sprintf("slot-%d.lock", cfg.Index))
@@ -295,6 +296,7 @@ func (p *process) argv() ([]string, error) {
 	}
 	return append(append([]string{}, p.cfg.Command...),
 		"--index", strconv.Itoa(p.cfg.Index), "--device", p.cfg.Device, "--threads", strconv.Itoa(p.cfg.Threads),
+		"--number", strconv.Itoa(p.cfg.Number), "--programs", filepath.Join(p.cfg.Dir, "programs"),
 		"--sim", string(sim), "--lock-fd", strconv.Itoa(lockFD)), nil
 }
 

@@ -24,13 +24,14 @@ import (
 // Config is one slot's executor.
 type Config struct {
 	Index   int    // of the slot in its node, from 0
-	Device  string // "cpu" or "sim"
+	Device  string // "cpu", "opencl" or "sim"
+	Number  int    // of an opencl device, from 0 over all drivers of the machine
 	Threads int    // of a cpu device; 0 for all cores
 	// Sim is the device "sim". Its Crash is not used: in an executor process a
 	// crash is a real one.
 	Sim kernels.SimConfig
 
-	Dir  string // holds the slot's lock and the record of its process; must exist
+	Dir  string // holds the slot's lock, the record of its process and compiled programs; must exist
 	Lock string // path of the lock; empty for slot-N.lock in Dir
 
 	Command []string // of the executor, a path first; empty for this binary with the argument "executor"
