@@ -43,7 +43,7 @@ func newGenerators(e *env) *cobra.Command {
 			}
 			t := newTable(e.stdout, "NAME", "SEED_BITS", "STATE_BITS", "WIDTH_BITS", "DEVICES", "MET")
 			for _, g := range list {
-				t.row(g.Name, strconv.Itoa(g.SeedBits), strconv.Itoa(g.StateBits), strconv.Itoa(g.WidthBits), strings.Join(devices(g), ","), g.Met)
+				t.row(g.Name, strconv.Itoa(g.SeedBits), strconv.Itoa(g.StateBits), strconv.Itoa(g.WidthBits), strings.Join(g.Devices(), ","), g.Met)
 			}
 			return t.flush()
 		},
@@ -52,13 +52,10 @@ func newGenerators(e *env) *cobra.Command {
 	return c
 }
 
-// devices that can search for a generator. The CPU runs every one.
-func devices(kernels.Generator) []string { return []string{"cpu"} }
-
 func printGeneratorsJSON(e *env, list []kernels.Generator) error {
 	infos := make([]generatorInfo, len(list))
 	for i, g := range list {
-		infos[i] = generatorInfo{g, devices(g)}
+		infos[i] = generatorInfo{g, g.Devices()}
 	}
 	return writeValue(e.stdout, infos)
 }
@@ -70,7 +67,10 @@ func printGenerator(e *env, g kernels.Generator) error {
 	t.row("seed_bits", strconv.Itoa(g.SeedBits))
 	t.row("state_bits", strconv.Itoa(g.StateBits))
 	t.row("width_bits", strconv.Itoa(g.WidthBits))
-	t.row("devices", strings.Join(devices(g), ","))
+	t.row("devices", strings.Join(g.Devices(), ","))
+	if why := g.NotAccelerated(); why != "" {
+		t.row("not_opencl", why)
+	}
 	t.row("source", g.Source)
 	t.row("definition", g.Definition)
 	return t.flush()
