@@ -23,7 +23,7 @@ recorded = records=$$(mktemp) && trap 'rm -f "$$records"' EXIT && export SEEDMES
 # What a whole run, without ARGS, must have injected and seen to land.
 LEAST := $(if $(ARGS),,-bubble 2000 -process 60)
 
-.PHONY: help build test check lint vet race tidy generate generated vuln fuzz planted sim bench faults chaos demo install clean toolchain
+.PHONY: help build test check lint vet race tidy generate generated vuln fuzz planted sim bench faults chaos demo install clean toolchain opencl
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,8 +32,12 @@ build: toolchain ## bin/seedmesh, stamped with the version
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/seedmesh ./cmd/seedmesh
 
 # The tests of real processes have the machine for themselves: their elections take 0.15 s.
-test: build ## every test that needs nothing but Go, and the table of the faults they inject
+test: build opencl ## every test that needs no GPU, and the table of the faults they inject
 	@$(call recorded,$(GO) test $(ARGS) $$($(GO) list ./... | grep -v '/tests/chaos$$') && $(GO) test -timeout 30m $(ARGS) ./tests/chaos,$(LEAST))
+
+# An OpenCL driver that runs on the CPU.
+opencl:
+	@.ci/need /etc/OpenCL/vendors/pocl.icd pocl-opencl-icd ocl-icd-libopencl1 || echo "left out: the tests of OpenCL, for want of its driver"
 
 check: lint vet race tidy generated vuln ## lint, vet, the race detector on the fast tests, tidy, generated code, known vulnerabilities
 
