@@ -41,10 +41,10 @@ type program interface {
 // Times of launches: short enough for a display that shares the device, and for
 // cancels.
 const (
-	shortLaunch = 4 * time.Millisecond // below it the next one is twice as long
-	longLaunch  = 8 * time.Millisecond // above it the next one is half as long
-	firstLaunch = 1 << 14              // seeds
-	candidates  = 64                   // that are tested between two looks at the time
+	shortLaunch  = 4 * time.Millisecond // below it the next one is twice as long
+	longLaunch   = 8 * time.Millisecond // above it the next one is half as long
+	firstLaunch  = 1 << 14              // seeds
+	testedAtOnce = 64                   // candidates that are tested between two looks at the time
 )
 
 // accelerator is the device of a driver.
@@ -134,13 +134,15 @@ func (c *acceleratorSearcher) Search(ctx context.Context, r Range, watch func(do
 }
 
 // launch looks for the candidates of the seeds, and at the front meanwhile.
-func (c *acceleratorSearcher) launch(ctx context.Context, seeds Range, front *front) (took time.Duration, n int, err error) {
+func (c *acceleratorSearcher) launch(ctx context.Context, seeds Range, front *front) (time.Duration, int, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, 0, err
 	}
 	over := make(chan struct{})
 	c.launched = over
 	start := time.Now()
+	var n int // and err: valid once over is closed
+	var err error
 	go func() { // Close and the next search wait for it
 		defer close(over)
 		n, err = c.program.Launch([2]uint64{seeds.First, seeds.Count()}, itemsOf(seeds), c.visited, c.found)
@@ -187,7 +189,7 @@ func (c *acceleratorSearcher) test(seeds Range, offsets []uint32, abort *atomic.
 	}
 	looked := time.Now()
 	for i, offset := range offsets {
-		if i%candidates == 0 && time.Since(looked) > watchInterval {
+		if i%testedAtOnce == 0 && time.Since(looked) > watchInterval {
 			front.look()
 			looked = time.Now()
 		}

@@ -74,6 +74,9 @@ threads = 4
 [[node.big.slot]]
 device = "sim"
 sim_rate = 1e6
+[[node.big.slot]]
+device = "opencl"
+number = 1
 [session]
 silence = "3s"
 `)
@@ -81,7 +84,7 @@ silence = "3s"
 	if err != nil {
 		t.Fatal(err)
 	}
-	if big.Node.Listen != "10.0.0.5:7946" || len(big.Node.Slots) != 2 || big.Node.Slots[1].SimRate != 1e6 {
+	if big.Node.Listen != "10.0.0.5:7946" || len(big.Node.Slots) != 3 || big.Node.Slots[2].Number != 1 || big.Node.Slots[1].SimRate != 1e6 {
 		t.Errorf("big: %+v", big.Node)
 	}
 	small, err := LoadConfig(path, "small")
@@ -103,6 +106,7 @@ func TestBadConfigIsRefused(t *testing.T) {
 		"no unit":               "[raft]\nheartbeat = 150\n",
 		"negative duration":     "[session]\nping = \"-1s\"\n",
 		"unknown device":        "[[node.slot]]\ndevice = \"tpu\"\n",
+		"opencl of number -1":   "[[node.slot]]\ndevice = \"opencl\"\nnumber = -1\n",
 		"sim without a rate":    "[[node.slot]]\ndevice = \"sim\"\n",
 		"not TOML":              "[raft\n",
 		"unknown GPU vendor":    "[node]\ngpu_vendor = \"3dfx\"\n",
