@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 
 	"connectrpc.com/connect"
 
@@ -23,6 +24,7 @@ import (
 type delivery struct {
 	dir      string // what is below it is written through an os.Root
 	preserve bool   // a task's own outputs go to the paths that they were asked for under
+	below    bool   // whoever asked for the paths may be somebody else: absolute ones begin at dir
 	own      bool   // only they are written
 	flat     bool   // they go straight into dir, under the last elements of their paths
 	next     uint64 // first task that is not complete
@@ -116,10 +118,12 @@ func (d *delivery) chunk(c *meshv1.OutputChunk) error {
 func (d *delivery) begin(c *meshv1.OutputChunk) (err error) {
 	name := path.Join(c.GetTask(), c.GetPath())
 	absolute := filepath.IsAbs(c.GetAs())
-	outside := d.preserve && absolute
+	outside := d.preserve && absolute && !d.below
 	switch {
 	case outside:
 		name = filepath.Clean(c.GetAs())
+	case d.preserve && absolute:
+		name = strings.TrimPrefix(filepath.Clean(c.GetAs()), "/")
 	case absolute, c.GetOwn() && d.flat:
 		name = path.Base(c.GetPath())
 	case c.GetOwn():

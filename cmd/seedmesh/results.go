@@ -35,7 +35,7 @@ func newResults(e *env) *cobra.Command {
 					return err
 				}
 				if isScripts(info) {
-					d.dir = output
+					d.dir, d.below = output, true
 					return e.deliver(c.Context(), info.GetId(), partial, &d)
 				}
 			}
@@ -47,7 +47,7 @@ func newResults(e *env) *cobra.Command {
 	}
 	flags := c.Flags()
 	flags.StringVarP(&output, "output", "o", "", "write to this file, which is there whole or not at all; the outputs of a script job below this directory")
-	flags.BoolVar(&d.preserve, "preserve-paths", false, "write each task's own outputs to the paths that they were asked for under")
+	flags.BoolVar(&d.preserve, "preserve-paths", false, "write each task's own outputs under the paths that they were asked for under; absolute ones begin at the directory of -o")
 	flags.StringVar(&format, "format", "jsonl", "jsonl (a survivor a line), json (one array) or csv")
 	flags.BoolVar(&partial, "partial", false, "also of a job that has not ended: what has been found so far")
 	return c
