@@ -656,14 +656,17 @@ func (s *service) Status(ctx context.Context, r *connect.Request[v1.StatusReques
 		}
 	})
 	slices.Sort(reply.Voters)
-	reply.Survives = survives(len(voters), living)
+	reply.Survives = survives(len(voters), living, reply.Leader != "")
 	return connect.NewResponse(reply), nil
 }
 
-// survives says what the mesh can lose and still go on by itself.
-func survives(voters, living int) string {
+// survives says what the mesh can lose and still go on by itself. Without a
+// leader nothing is written, so that the ledger may call nodes living that are not.
+func survives(voters, living int, led bool) string {
 	spare := living - (voters/2 + 1)
 	switch {
+	case !led:
+		return "this node hears of no leader, and without one there is no quorum: start the voters that are down"
 	case voters == 1:
 		return "nothing: one voter holds the log; join two more nodes"
 	case voters == 2 && spare >= 0:

@@ -170,8 +170,7 @@ func (e *env) unreachable(err error) error {
 	case errors.As(err, &dial):
 		exit.why = dial.Err.Error()
 	case errors.As(err, &remote) && connect.IsWireError(err):
-		exit.err = errors.New(remote.Message()) // the node itself says what is missing
-		exit.next = "try again later: nothing that was asked is lost or done twice"
+		exit.err = errors.New(remote.Message()) // the node itself says what is missing, and what to do
 		return exit
 	case errors.As(err, &remote):
 		exit.why = remote.Message()

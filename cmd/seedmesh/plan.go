@@ -142,7 +142,11 @@ func printPlan(e *env, p *meshv1.PlanReply) error {
 	t.row("generator", p.GetGenerator())
 	t.row("method", p.GetMethod())
 	t.row("seeds", p.GetSeeds())
-	t.row("chunks", decimal(p.GetChunks()))
+	chunks := "unknown until a slot's rate is"
+	if p.GetChunks() > 0 {
+		chunks = decimal(p.GetChunks())
+	}
+	t.row("chunks", chunks)
 	t.row("steps", big(p.GetSteps()))
 	t.row("expected_by_chance", chance(p.GetExpectedByChance()))
 	t.row("eta", span(p.GetEtaSeconds()))

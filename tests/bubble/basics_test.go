@@ -1,6 +1,7 @@
 package bubble
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -36,6 +37,10 @@ func TestLeaderCutOff(t *testing.T) {
 		alone := m.net.Isolate(host(old))
 		m.await("successor", time.Minute, func() bool { l := m.leads(); return l >= 0 && l != old })
 		next := m.leads()
+		m.await("word that the cut-off node has no quorum", time.Minute, func() bool {
+			s := m.status(old)
+			return s.Leader == "" && strings.Contains(s.Survives, "no quorum")
+		})
 		m.mustSubmit(next, other)
 		m.await("the cut-off node's expiry", time.Minute, func() bool { return m.status(next).Slots == 2 })
 		alone.Lift()
