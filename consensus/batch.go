@@ -96,6 +96,9 @@ func (b *batcher) run(ctx context.Context) {
 	}
 }
 
+// alone tells, within send, whether no other batch is on its way or waits.
+func (b *batcher) alone() bool { return len(b.slots) == 1 && len(b.pending) == 0 }
+
 func (b *batcher) gather(first *proposal) []*proposal {
 	batch := []*proposal{first}
 	size := len(first.encoded)

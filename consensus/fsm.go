@@ -21,12 +21,17 @@ type fsm struct {
 	fatal   func(error)
 	observe func(index uint64, s *jobs.State)
 
-	mu      sync.RWMutex // guards what follows
-	state   *jobs.State
-	index   uint64                     // of the last entry applied
-	at      time.Time                  // when it was applied here
-	recent  [digestsKept]indexedDigest // by index modulo its length
-	waiting chan struct{}              // closed at the next change
+	mu       sync.RWMutex // guards what follows
+	state    *jobs.State
+	position                            // of the last entry applied
+	at       time.Time                  // when it was applied here
+	recent   [digestsKept]indexedDigest // by index modulo its length
+	waiting  chan struct{}              // closed at the next change
+}
+
+// position is where an entry stands in the log.
+type position struct {
+	index, term uint64 // the term is 0 where it isn't known
 }
 
 type indexedDigest struct {
@@ -58,7 +63,7 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 			}
 			out[i] = f.state.Apply(e)
 		}
-		f.index = entry.Index
+		f.position = position{entry.Index, entry.Term}
 		f.observe(f.index, f.state)
 		f.recent[entry.Index%digestsKept] = indexedDigest{entry.Index, f.state.Digest()}
 	}
@@ -94,7 +99,7 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.state, f.index, f.at = state, binary.BigEndian.Uint64(b), time.Now()
+	f.state, f.position, f.at = state, position{index: binary.BigEndian.Uint64(b)}, time.Now()
 	f.observe(f.index, f.state)
 	close(f.waiting)
 	f.waiting = make(chan struct{})
@@ -108,10 +113,13 @@ func (f *fsm) view(look func(*jobs.State)) uint64 {
 	return f.index
 }
 
-func (f *fsm) applied() uint64 {
+func (f *fsm) applied() uint64 { return f.last().index }
+
+// last is where the last entry applied stands.
+func (f *fsm) last() position {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return f.index
+	return f.position
 }
 
 func (f *fsm) watch(index uint64) <-chan struct{} {

@@ -77,7 +77,9 @@ func (d *leader) takeOver() {
 		d.log.cfg.Logger.Warn("barrier failed", "term", term, "err", err)
 		return
 	}
-	d.set(term)
+	if d.log.raft.CurrentTerm() == term { // otherwise Raft has another word for us, and the barrier may be of another term
+		d.set(term)
+	}
 }
 
 func (d *leader) set(term uint64) {
@@ -137,6 +139,9 @@ func (d *leader) propose(batch []*proposal) {
 	}
 	for i, p := range batch {
 		p.done <- result{outcome: outcomes[i], index: future.Index()}
+	}
+	if d.entries.alone() { // otherwise the next entry tells
+		d.log.announcer.announce()
 	}
 }
 

@@ -44,7 +44,7 @@ type Timings struct {
 	Heartbeat time.Duration // default 150 ms: a leader silent for this long is suspected
 	Election  time.Duration // default 150 ms
 	Lease     time.Duration // default 100 ms: a leader that hears no quorum for this long steps down
-	Commit    time.Duration // default 10 ms: how soon followers learn what is committed
+	Commit    time.Duration // default 100 ms: how soon followers learn of what Raft itself committed; they hear of commands at once
 }
 
 // Config is what a log needs.
@@ -98,8 +98,9 @@ type Log struct {
 	trans *raft.NetworkTransport
 	fsm   *fsm
 
-	leader   *leader
-	forwards *batcher // of what this node asks of another that leads
+	leader    *leader
+	announcer *announcer
+	forwards  *batcher // of what this node asks of another that leads
 
 	ctx  context.Context
 	stop context.CancelFunc
@@ -116,7 +117,7 @@ func Open(cfg Config) (*Log, error) {
 	l := &Log{cfg: cfg}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	l.fsm = newFSM(l.fatal, cfg.Observe)
-	l.leader, l.forwards = newLeader(l), newBatcher(l.forward)
+	l.leader, l.announcer, l.forwards = newLeader(l), newAnnouncer(l), newBatcher(l.forward)
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		l.stop()
 		return nil, fmt.Errorf("consensus: %w", err)
@@ -165,7 +166,7 @@ func (t Timings) withDefaults() Timings {
 	set(&t.Heartbeat, 150*time.Millisecond)
 	set(&t.Election, 150*time.Millisecond)
 	set(&t.Lease, 100*time.Millisecond)
-	set(&t.Commit, 10*time.Millisecond)
+	set(&t.Commit, 100*time.Millisecond)
 	return t
 }
 

@@ -459,6 +459,29 @@ func TestLeaderActsAfterItsBarrier(t *testing.T) {
 	})
 }
 
+// TestFollowersHearOfCommitsAtOnce has every follower apply a command as soon as word of it
+// can have come, long before Raft's commit time-out.
+func TestFollowersHearOfCommitsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const latency = 5 * time.Millisecond
+		c := newSlowCluster(t, 3, latency)
+		defer c.close()
+		for n := range 5 {
+			_, index, err := c.leader().Propose(t.Context(), jobs.Request{Command: submit(n)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * latency) // of fake time
+			for i, l := range c.logs {
+				if at := l.Applied(); at < index {
+					t.Errorf("command %d: node %d is at entry %d, the command at %d", n, i, at, index)
+				}
+			}
+			time.Sleep(time.Second) // of fake time: so that nothing else is on its way
+		}
+	})
+}
+
 // TestLogTimeIsNotTheWallClock holds log time against the time since the log
 // began, through a change of leaders: the wall clock, which says another year in
 // a bubble, has no part in it.
