@@ -224,7 +224,8 @@ func BenchmarkMeshRate(b *testing.B) {
 }
 
 // BenchmarkIdle is what three nodes use while nothing is asked of them: the
-// processor time of each as a share of a core, and its memory.
+// processor time of each as a share of a core, and its memory. Nodes that idle do little
+// else than wake up, so the price of a wake-up on this machine belongs to it.
 func BenchmarkIdle(b *testing.B) {
 	m := newMesh(b, 3, "[[node.slot]]\ndevice = \"cpu\"\n")
 	var share, memory float64
@@ -241,7 +242,31 @@ func BenchmarkIdle(b *testing.B) {
 		}
 	}
 	b.ReportMetric(100*share, "%-of-a-core")
+	b.ReportMetric(wakeup(b), "us/bare-wakeup")
 	b.ReportMetric(memory/(1<<20), "MB")
+}
+
+// wakeup is the processor time, in microseconds, that a thread uses to sleep for a
+// moment and wake up again: 2 to 5 on hardware, several times as much in some virtual machines.
+func wakeup(b *testing.B) float64 {
+	b.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	const times = 1000
+	spent := func() time.Duration {
+		const thread = 1 // RUSAGE_THREAD, see getrusage(2)
+		var used syscall.Rusage
+		if err := syscall.Getrusage(thread, &used); err != nil {
+			b.Fatal(err)
+		}
+		return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+	}
+	moment := syscall.NsecToTimespec((2 * time.Millisecond).Nanoseconds())
+	before := spent()
+	for range times {
+		_ = syscall.Nanosleep(&moment, nil) // one cut short by a signal is a wake-up too
+	}
+	return float64((spent() - before).Microseconds()) / times
 }
 
 // used is the processor time of each node's process in seconds.
