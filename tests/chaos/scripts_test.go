@@ -3,6 +3,7 @@ package chaos
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -95,6 +96,36 @@ func TestScriptsSurviveKills(t *testing.T) {
 	m.stop()
 	if left := marked(m); len(left) > 0 {
 		t.Errorf("the processes %v outlived the mesh", left)
+	}
+}
+
+// TestShortTasksSurviveAKill kills a node of its own in the midst of thousands of
+// tasks that end as soon as they begin, with many of them in each commit.
+func TestShortTasksSurviveAKill(t *testing.T) {
+	const tasks = 5000
+	m := newMesh(t, 1, strings.Repeat(oneThread, 2))
+	m.checks = "I1 I3 I4"
+	id := strings.TrimSpace(m.run("exec", "--data", m.nodes[0].dir, "--array", fmt.Sprintf("1-%d", tasks), "--", "true"))
+	m.atShare(id, 0.5)
+	m.kill(0, "the only node, at short tasks")
+	m.up(0)
+	m.await(jobWait, "end of the job", func() bool {
+		j := m.job(id)
+		return j != nil && j.State == "done"
+	})
+	seen := map[int]bool{}
+	for line := range strings.Lines(m.run("results", id, "--data", m.nodes[0].dir)) {
+		var outcome struct{ Number int }
+		if err := json.Unmarshal([]byte(line), &outcome); err != nil || seen[outcome.Number] {
+			t.Fatalf("%s: twice, or %v", line, err)
+		}
+		seen[outcome.Number] = true
+	}
+	if len(seen) != tasks {
+		t.Errorf("%d of %d tasks have an outcome", len(seen), tasks)
+	}
+	if verified := m.run("ledger", id, "--verify", "--data", m.nodes[0].dir); !strings.Contains(verified, "true") {
+		t.Errorf("the ledger: %s", verified)
 	}
 }
 
