@@ -104,7 +104,11 @@ func (m *mesh) up(p *process, config string) {
 // run runs a verb against a node and gives its output.
 func (m *mesh) run(node int, args ...string) string {
 	m.Helper()
-	return command(m.B, m.binary, append(args, "--data", m.nodes[node].dir)...)
+	end := len(args)
+	if i := slices.Index(args, "--"); i >= 0 {
+		end = i // what comes behind it belongs to the program that is to run
+	}
+	return command(m.B, m.binary, slices.Insert(args, end, "--data", m.nodes[node].dir)...)
 }
 
 // submit asks a node for a search of seeds and gives the job's id.
