@@ -34,6 +34,8 @@ func (s *Search) planAccelerator(device string) (*vectorPlan, error) {
 		return nil, &UnsupportedError{device, s.def.Name, reason}
 	}
 	switch {
+	case s.analysis != nil:
+		return no("it is an analysis, whose records are computed alike on every machine")
 	case s.def.notAccelerated() != "":
 		return no(s.def.notAccelerated())
 	case s.candidates != nil:

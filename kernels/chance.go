@@ -9,6 +9,9 @@ import "math"
 // offsets under each strategy. What survivors must pass besides is counted as
 // docs/SIEVE.md says.
 func Expected(s *Search, seeds float64) float64 {
+	if s.analysis != nil { // at most: the correction within a seed is a bound
+		return seeds * s.analysis.MaxP
+	}
 	return math.Exp(s.logSurvival() + math.Log(seeds))
 }
 

@@ -48,7 +48,7 @@ func (c cpu) Prepare(ctx context.Context, s *Search) (Searcher, error) {
 		p.block = plan.blockSeeds()
 	}
 	for range c.threads {
-		var w worker = newSieve(s)
+		w := newWorker(s)
 		if ok {
 			w = newVectorSieve(newSieve(s), c.unit, plan)
 		}
@@ -75,6 +75,14 @@ type worker interface {
 	// found and gives the account of the seeds that it tested. The results are
 	// void when abort is set.
 	run(abort *atomic.Bool, r Range, found []Survivor) ([]Survivor, Account)
+}
+
+// newWorker tests one seed after the other.
+func newWorker(s *Search) worker {
+	if s.analysis != nil {
+		return newAnalyst(s)
+	}
+	return newSieve(s)
 }
 
 type cpuSearcher struct {

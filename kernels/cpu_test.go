@@ -187,7 +187,7 @@ func TestLongChains(t *testing.T) {
 				s.points = s.points[50:]
 				s.layOut()
 			}
-			want := Survivor{seed, uint16(len(s.points)), uint16(spec.Skip.Min + (spec.Skip.Max-spec.Skip.Min)/2), spec.Offset.Min + (spec.Offset.Max-spec.Offset.Min)/2}
+			want := Survivor{Seed: seed, Matches: uint16(len(s.points)), Skip: uint16(spec.Skip.Min + (spec.Skip.Max-spec.Skip.Min)/2), Offset: spec.Offset.Min + (spec.Offset.Max-spec.Offset.Min)/2}
 			if name == "all pairs beyond" {
 				want.Offset = (maxChain + 1) / 2
 			}

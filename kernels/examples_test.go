@@ -13,10 +13,10 @@ func TestExamples(t *testing.T) {
 		around       uint64
 		want         Survivor
 	}{
-		"php-mt-rand.txt":  {"php_mt_rand_0_999", 0, 0, 1 << 15, Survivor{3735928559, 10, 0, 0}},
-		"java-nextint.txt": {"java_random_nextint1000", 15, 7, 1 << 17, Survivor{185426, 30, 7, 4}},
-		"glibc-rand.txt":   {"glibc_rand", 7, 3, 1 << 16, Survivor{2498927942, 30, 3, 1}},
-		"std-mt19937.txt":  {"mt19937", 15, 7, 1 << 15, Survivor{82409, 30, 11, 4}},
+		"php-mt-rand.txt":  {"php_mt_rand_0_999", 0, 0, 1 << 15, Survivor{Seed: 3735928559, Matches: 10, Skip: 0, Offset: 0}},
+		"java-nextint.txt": {"java_random_nextint1000", 15, 7, 1 << 17, Survivor{Seed: 185426, Matches: 30, Skip: 7, Offset: 4}},
+		"glibc-rand.txt":   {"glibc_rand", 7, 3, 1 << 16, Survivor{Seed: 2498927942, Matches: 30, Skip: 3, Offset: 1}},
+		"std-mt19937.txt":  {"mt19937", 15, 7, 1 << 15, Survivor{Seed: 82409, Matches: 30, Skip: 11, Offset: 4}},
 	} {
 		t.Run(file, func(t *testing.T) {
 			f, err := os.Open("../examples/" + file)

@@ -9,7 +9,7 @@
 // Read kernels.go for the nouns, spec.go and modes.go for the checks,
 // generators.go for the registry, observe.go for what is seen of outputs,
 // search.go and sieve.go for how a seed is tested (hybrid.go, confirm.go, back.go
-// and candidates.go for the other modes and directions), cpu.go for the device
+// and candidates.go for the other modes and directions), analysis.go for statistics of streams, cpu.go for the device
 // every machine has, accelerator.go for the others, conformance.go and reference.go for what any device must pass.
 package kernels
 
@@ -39,12 +39,14 @@ func (r Range) String() string {
 func (r Range) Size() float64 { return float64(r.Last-r.First) + 1 }
 
 // A Survivor is a seed whose best match count reached the search's need, with
-// the best skip and offset (ties: smallest skip, then smallest offset).
+// the best skip and offset (ties: smallest skip, then smallest offset); or a seed
+// that an [Analysis] has a record of.
 type Survivor struct {
 	Seed    uint64
 	Matches uint16
 	Skip    uint16
 	Offset  uint32
+	Figures string // what an analysis found, at most [MaxFigures] bytes, all records of a search alike; else empty
 }
 
 // An Account is an executor's own record of the seeds it really visited,

@@ -276,7 +276,7 @@ func (o reduction) upTo(p point, last uint64) float64 {
 		return float64(overlap(p, last))
 	}
 	cycles := float64(last / o.modulus)
-	return cycles*(float64(p.width)+1) + float64(overlap(p, last%o.modulus))
+	return float64(cycles*(float64(p.width)+1)) + float64(overlap(p, last%o.modulus))
 }
 
 // overlap is how many of the numbers 0 to last lie in a point's interval, which

@@ -12,6 +12,9 @@ func (s *Search) AppendJSON(dst []byte, v Survivor) []byte {
 	if s.candidates != nil {
 		v.Seed = s.candidates[v.Seed].Seed
 	}
+	if s.analysis != nil {
+		return s.appendAnalysis(dst, v)
+	}
 	total := len(s.points)
 	dst = append(dst, `{"seed":"`...)
 	dst = strconv.AppendUint(dst, v.Seed, 10)

@@ -44,7 +44,7 @@ func referenceBest(s *Search, seed uint64) (best Survivor) {
 		for offset := s.offset.Min; offset <= s.offset.Max; offset++ {
 			if n, skips := referenceTrail(s, t, outputs[offset:]); n > matches {
 				common := trail{skips: skips}
-				best, matches = Survivor{seed, uint16(n), common.commonSkip(), offset}, n
+				best, matches = Survivor{Seed: seed, Matches: uint16(n), Skip: common.commonSkip(), Offset: offset}, n
 			}
 		}
 	}
@@ -54,7 +54,7 @@ func referenceBest(s *Search, seed uint64) (best Survivor) {
 	for skip := s.skip.Min; skip <= s.skip.Max; skip++ {
 		for offset := s.offset.Min; offset <= s.offset.Max; offset++ {
 			if n := referenceMatches(s, seed, skip, offset); n > matches {
-				best, matches = Survivor{seed, uint16(n), uint16(skip), offset}, n
+				best, matches = Survivor{Seed: seed, Matches: uint16(n), Skip: uint16(skip), Offset: offset}, n
 			}
 		}
 	}

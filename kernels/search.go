@@ -26,6 +26,8 @@ type Search struct {
 	confirm      *Search     // that tests the survivors once more; may be nil
 	confirmation confirmation
 	tracers      sync.Pool // of *sieve, for records
+
+	analysis *analysis // instead of the test of a seed; nil for a search
 }
 
 // A point is a known draw: its place in the window, and the interval that the
@@ -85,6 +87,9 @@ type layer struct {
 // compile lays a valid spec out for a generator: a search, and what its
 // survivors must pass besides.
 func (s *Spec) compile(def *definition) (*Search, error) {
+	if s.Analysis != nil {
+		return s.compileAnalysis(def)
+	}
 	first := layer{direction: or(s.Direction, Forward), end: len(s.Draws), need: s.MinMatches}
 	if def.reversed {
 		first.direction = ReverseWindow
@@ -257,6 +262,9 @@ func (s *Search) CheckSeeds(r Range) error {
 // With a variable skip it is what the strategies look at when the skip stays the
 // one they expect first.
 func (s *Search) StepsPerSeed() uint64 {
+	if s.analysis != nil {
+		return s.analysisSteps()
+	}
 	if s.strategies != nil {
 		return s.hybridSteps()
 	}
@@ -280,11 +288,17 @@ func (s *Search) skips() uint64 {
 // Grain is how many seeds make a small first probe: a quarter of a second on
 // one core, roughly.
 func (s *Search) Grain() uint64 {
+	if s.analysis != nil {
+		return max(250_000_000/s.cost(), 1)
+	}
 	return min(max(250_000_000/s.cost(), 256), 1<<20)
 }
 
 // cost is a rough guess of the nanoseconds that one seed takes on one core.
 func (s *Search) cost() uint64 {
+	if s.analysis != nil {
+		return s.analysisCost()
+	}
 	outputs := addSat(s.def.setupSteps/2, mulSat(2, s.plan.head))
 	if s.strategies != nil {
 		return addSat(outputs, s.hybridSteps())

@@ -227,7 +227,7 @@ func (v *sieve) testPairs(seed uint64, row []uint64, skips Bounds) (best Survivo
 			if !enough {
 				continue
 			}
-			best, ok = Survivor{seed, uint16(matches), uint16(skip), offset}, true
+			best, ok = Survivor{Seed: seed, Matches: uint16(matches), Skip: uint16(skip), Offset: offset}, true
 			if wanted = matches + 1; wanted > len(s.points) {
 				return best, true
 			}

@@ -47,12 +47,13 @@ func (d sim) Prepare(ctx context.Context, s *Search) (Searcher, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return &simSearcher{config: d.config, sieve: newSieve(s)}, nil
+	return &simSearcher{config: d.config, worker: newWorker(s), block: blockSeeds(s)}, nil
 }
 
 type simSearcher struct {
 	config SimConfig
-	sieve  *sieve
+	worker worker
+	block  uint64 // seeds
 }
 
 func (*simSearcher) Close() error { return nil }
@@ -65,13 +66,13 @@ func (c *simSearcher) Search(ctx context.Context, r Range, watch func(done uint6
 	defer stop()
 	front := newFront(r, watch, emit)
 	start := time.Now()
-	step := uint64(min(max(c.config.Rate*watchInterval.Seconds(), 1), float64(blockSeeds(c.sieve.search))))
+	step := uint64(min(max(c.config.Rate*watchInterval.Seconds(), 1), float64(c.block)))
 	for next := r.First; ; next = front.last + 1 {
 		if err := c.meet(ctx, next); err != nil {
 			return 0, Account{}, false, err
 		}
 		b := &block{seeds: Range{next, c.beforeFault(next, next+min(step-1, front.want-next))}}
-		b.found, b.acct = c.sieve.run(abort, b.seeds, nil)
+		b.found, b.acct = c.worker.run(abort, b.seeds, nil)
 		if err := c.wait(ctx, start, b.seeds.Last-r.First, front); err != nil {
 			return 0, Account{}, false, err
 		}

@@ -34,9 +34,11 @@ const (
 	CompatBidirectional = "compat-bidirectional" // the original's: forward and reverse-window both
 )
 
-// specVersion is the version of the encoding; what version 1 could say is read
-// as well.
-const specVersion = 2
+// Versions of the encoding. What version 1 could say is read as well.
+const (
+	specVersion     = 2
+	analysisVersion = 3 // of specs with an analysis
+)
 
 // A Draw is one observed value, or an interval of values one of which was
 // observed. A draw that is not Known is a wildcard: it takes its place in the
@@ -76,6 +78,8 @@ type Spec struct {
 	KeepAll bool // allows MinMatches 0, which keeps every seed
 
 	Candidates []Candidate // to test instead of a range of seeds, each at its own skip
+
+	Analysis *Analysis // of the stream of every seed, instead of a search; nil for a search
 }
 
 // Need is the number of matches that a threshold, from 0 to 1, asks for.
@@ -111,7 +115,11 @@ func Known(draws []Draw) int {
 // Validate reports the first thing that is wrong with the spec, as a
 // [*SpecError] or an [*UnknownGeneratorError].
 func (s *Spec) Validate() error {
-	for _, check := range []func() error{s.checkMode, s.checkGenerators, s.checkDraws, s.checkBounds, s.checkNeed, s.checkCandidates} {
+	checks := []func() error{s.checkMode, s.checkGenerators, s.checkDraws, s.checkBounds, s.checkNeed, s.checkCandidates}
+	if s.Analysis != nil {
+		checks = []func() error{s.checkGenerators, s.checkDraws, s.checkBounds, s.checkAnalysis, s.checkCandidates}
+	}
+	for _, check := range checks {
 		if err := check(); err != nil {
 			return err
 		}
@@ -158,7 +166,7 @@ func (s *Spec) checkDraws() error {
 			fmt.Sprintf("use a window: --window %d", MaxDraws),
 		}
 	}
-	if s.Known() == 0 {
+	if s.Known() == 0 && s.Analysis == nil {
 		return &SpecError{"no known draw was given, so there is nothing to compare", "give at least one draw that is a number"}
 	}
 	for i, d := range s.Draws {
@@ -255,6 +263,8 @@ type wireSpec struct {
 	Split          uint32   `json:"split,omitempty"`
 	ConfirmMatches uint32   `json:"confirm_matches,omitempty"`
 	Candidates     []string `json:"candidates,omitempty"` // "SEED SKIP" or "SEED SKIP FAMILY"
+
+	Analysis *Analysis `json:"analysis,omitempty"`
 }
 
 // Encode is the canonical JSON of the spec: equal questions give equal bytes.
@@ -274,6 +284,10 @@ func (s *Spec) Encode() []byte {
 
 		Split:          s.Split,
 		ConfirmMatches: s.ConfirmMatches,
+		Analysis:       s.Analysis,
+	}
+	if s.Analysis != nil {
+		w.Version = analysisVersion
 	}
 	for _, t := range s.Strategies {
 		w.Strategies = append(w.Strategies, t.Name)
@@ -310,16 +324,16 @@ func DecodeSpec(b []byte) (*Spec, error) {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("kernels: decode spec: more than one value")
 	}
-	if w.Version < 1 || w.Version > specVersion {
+	if w.Version < 1 || w.Version > analysisVersion {
 		return nil, &SpecError{
-			fmt.Sprintf("the spec has version %d, and this program reads versions 1 to %d", w.Version, specVersion),
+			fmt.Sprintf("the spec has version %d, and this program reads versions 1 to %d", w.Version, analysisVersion),
 			"use the same version of seedmesh on every machine",
 		}
 	}
 	s := &Spec{
 		Generators: w.Generators, Observe: w.Observe, Skip: w.Skip, Offset: w.Offset,
 		MinMatches: w.MinMatches, Mode: w.Mode, Direction: w.Direction, KeepAll: w.KeepAll,
-		Split: w.Split, ConfirmMatches: w.ConfirmMatches,
+		Split: w.Split, ConfirmMatches: w.ConfirmMatches, Analysis: w.Analysis,
 		Draws: make([]Draw, len(w.Draws)),
 	}
 	for _, name := range w.Strategies {

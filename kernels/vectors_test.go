@@ -288,9 +288,9 @@ func TestGoldenCases(t *testing.T) {
 			if got := len(run("compat:"+name+"_reverse", 1)); got != tt.reverse {
 				t.Errorf("%d seeds with a match reversed, want %d", got, tt.reverse)
 			}
-			want := []Survivor{{12345, 8, 3, 2}}
+			want := []Survivor{{Seed: 12345, Matches: 8, Skip: 3, Offset: 2}}
 			if name == "minstd" {
-				want = []Survivor{{12224, 2, 5, 2}, {12345, 8, 3, 2}}
+				want = []Survivor{{Seed: 12224, Matches: 2, Skip: 5, Offset: 2}, {Seed: 12345, Matches: 8, Skip: 3, Offset: 2}}
 			}
 			if got := run("compat:"+name, Need(0.25, 8)); !slices.Equal(got, want) {
 				t.Errorf("survivors at 0.25: %v, want %v", got, want)

@@ -162,13 +162,20 @@ func planJob(r *v1.SubmitRequest) (p plannedJob, err error) {
 		p.steps += seeds.Size() * float64(search.StepsPerSeed())
 		p.seeds += seeds.Size()
 	}
+	if a := p.spec.Analysis; a != nil && p.seeds != float64(a.Seeds) {
+		return p, invalid("the analysis is corrected for %d seeds, and its ranges have %.0f", a.Seeds, p.seeds)
+	}
 	return p, nil
 }
 
 // shapeOf names searches that run at equal rates: the generator and a digest of
 // everything else but the values of the draws.
 func shapeOf(generator string, s *kernels.Spec) string {
-	h := sha256.Sum256(fmt.Appendf(nil, "%s %v %v %d %d %s %s %v %d", s.Observe, s.Skip, s.Offset, len(s.Draws), s.MinMatches, s.Mode, s.Direction, s.Strategies, s.Split))
+	shape := fmt.Appendf(nil, "%s %v %v %d %d %s %s %v %d", s.Observe, s.Skip, s.Offset, len(s.Draws), s.MinMatches, s.Mode, s.Direction, s.Strategies, s.Split)
+	if a := s.Analysis; a != nil {
+		shape = fmt.Appendf(shape, " %s %d %v %d %d", a.Type, a.Samples, a.Lags, a.Bins, a.Neighbours)
+	}
+	h := sha256.Sum256(shape)
 	return generator + "/" + hex.EncodeToString(h[:6])
 }
 
@@ -247,6 +254,9 @@ func (s *service) Plan(_ context.Context, r *connect.Request[v1.SubmitRequest]) 
 	reply := &v1.PlanReply{
 		Generator: strings.Join(p.spec.Generators, ","), ExpectedByChance: p.expected, Steps: p.steps, EtaSeconds: -1,
 		Method: "brute force: every seed, early stopping", Seeds: totalOf(p.stages).String(), Warning: chanceWarning(p.expected, 0),
+	}
+	if p.spec.Analysis != nil {
+		reply.Method, reply.Warning = "the stream of every seed, on CPUs", ""
 	}
 	chunkTime := time.Duration(max(r.Msg.ChunkTimeMs, 1)) * time.Millisecond
 	if r.Msg.ChunkTimeMs == 0 {
@@ -461,8 +471,18 @@ func jobInfo(st *jobs.State, j *jobs.Job, working []jobProgress, now jobs.Instan
 		}
 		info.ElapsedSeconds = float64(max(end-j.StartedAt, 0)) / 1000
 	}
-	info.Warning = chanceWarning(j.Expected*done.Float()/max(p.Total.Float(), 1), j.Survivors)
+	if info.Type = typeOf(j); info.Type != kernels.TypeAnalysis && info.Type != kernels.TypeCorrelation || j.Expected < p.Total.Float() {
+		info.Warning = chanceWarning(j.Expected*done.Float()/max(p.Total.Float(), 1), j.Survivors)
+	}
 	return info
+}
+
+// typeOf is a job's type in the original system's words.
+func typeOf(j *jobs.Job) string {
+	if j.Kind == jobs.Tasks {
+		return "script"
+	}
+	return kernels.TypeOf(j.Spec)
 }
 
 // retries is how often a failed piece was, or will be, tried again.

@@ -68,7 +68,9 @@ func (e *env) conclude(meter *meter, info *meshv1.JobInfo) error {
 	}
 	meter.finish(p)
 	if info.GetState() == "done" {
-		warnChance(e.stderr, p.Expected, p.Survivors)
+		if info.GetWarning() != "" {
+			warnChance(e.stderr, p.Expected, p.Survivors)
+		}
 		return nil
 	}
 	return jobFailed(info)

@@ -54,6 +54,7 @@ func printJob(e *env, j *meshv1.JobInfo, asJSON bool) error {
 	t.row("job", j.GetId())
 	t.row("name", j.GetName())
 	t.row("kind", j.GetKind())
+	t.row("type", j.GetType())
 	if isScripts(j) {
 		t.row("runs", j.GetGenerator())
 	} else {

@@ -103,7 +103,9 @@ func (l *localRun) progress(state string, done, stepsPerSeed float64) progress {
 // end shows the final figures.
 func (l *localRun) end() {
 	l.meter.finish(l.progress("done", 0, 0))
-	warnChance(l.meter.w, l.expected, l.survivors)
+	if l.search.selects() {
+		warnChance(l.meter.w, l.expected, l.survivors)
+	}
 }
 
 // decimal writes a count of seeds.

@@ -78,7 +78,7 @@ func newRoot(e *env) *cobra.Command {
 		&cobra.Group{ID: groupMesh, Title: "The mesh:"},
 		&cobra.Group{ID: groupOld, Title: "The original's programs:"},
 	)
-	addGroup(root, groupSearch, newSieve(e), newReverseSieve(e), newPlan(e), newPredict(e), newGenerators(e), newDemo(e))
+	addGroup(root, groupSearch, newSieve(e), newReverseSieve(e), newAnalysis(e), newCorrelation(e), newPlan(e), newPredict(e), newGenerators(e), newDemo(e))
 	addGroup(root, groupScripts, newExec(e), newScript(e), newTask(e))
 	addGroup(root, groupJobs, newJobs(e), newJob(e), newResults(e), newLedger(e))
 	addGroup(root, groupMesh, newInit(e), newToken(e), newJoin(e), newUp(e), newNodes(e), newNode(e), newStatus(e), newConfig(e))

@@ -24,40 +24,45 @@ const (
 )
 
 func newPlan(e *env) *cobra.Command {
-	return parent("plan", "Say what a submit would do, and change nothing", newPlanSieve(e))
+	return parent("plan", "Say what a submit would do, and change nothing", newPlanSieve(e), newPlanStatistics(e, kernels.TypeAnalysis), newPlanStatistics(e, kernels.TypeCorrelation))
 }
 
 func newPlanSieve(e *env) *cobra.Command {
+	var search searchFlags
+	c := newPlanOf(e, search.parse, &cobra.Command{
+		Use:   "sieve --generator NAME --draws FILE --seeds A:B",
+		Short: "The work, the time and the chance survivors of a search",
+		Long:  "plan sieve takes the flags of sieve. Where no node can be reached it plans for this machine alone.",
+	})
+	search.register(c)
+	return c
+}
+
+// newPlanOf adds to a command what all plans of seeds have.
+func newPlanOf(e *env, parse func(*cobra.Command, *env) (*search, error), c *cobra.Command) *cobra.Command {
 	var (
-		search        searchFlags
 		job           jobFlags
 		local, asJSON bool
 		threads       int
 	)
-	c := &cobra.Command{
-		Use:   "sieve --generator NAME --draws FILE --seeds A:B",
-		Short: "The work, the time and the chance survivors of a search",
-		Long:  "plan sieve takes the flags of sieve. Where no node can be reached it plans for this machine alone.",
-		Args:  exactArgs(),
-		RunE: func(c *cobra.Command, _ []string) error {
-			s, err := search.parse(c, e)
-			if err != nil {
-				return err
-			}
-			if err := job.check(); err != nil {
-				return err
-			}
-			plan, err := e.plan(c.Context(), s, &job, local, threads)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return writeJSON(e.stdout, plan)
-			}
-			return printPlan(e, plan)
-		},
+	c.Args = exactArgs()
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		s, err := parse(c, e)
+		if err != nil {
+			return err
+		}
+		if err := job.check(); err != nil {
+			return err
+		}
+		plan, err := e.plan(c.Context(), s, &job, local, threads)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return writeJSON(e.stdout, plan)
+		}
+		return printPlan(e, plan)
 	}
-	search.register(c)
 	job.register(c)
 	c.Flags().BoolVar(&local, "local", false, "plan for this machine alone")
 	c.Flags().IntVar(&threads, "threads", 0, "threads of --local (default one for each core)")
@@ -109,7 +114,7 @@ func planLocal(ctx context.Context, s *search, chunkTime time.Duration, threads 
 		EtaSeconds: seconds, Method: "exhaustive", Seeds: decimal(s.total()),
 		Slots: []*meshv1.PlanSlot{{Node: "local", Device: device.Name(), Rate: s.total() / seconds, Measured: true}},
 	}
-	if plan.ExpectedByChance > 1 {
+	if plan.ExpectedByChance > 1 && s.selects() {
 		plan.Warning = fmt.Sprintf("%s survivors are expected by chance alone: unless far more are found, this search cannot tell a true seed from chance", chance(plan.ExpectedByChance))
 	}
 	return plan, nil

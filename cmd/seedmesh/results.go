@@ -126,9 +126,16 @@ func arrayEnd(n int) []byte {
 	return []byte("\n]\n")
 }
 
-// csvColumns are the fields of a record. The direction is only in records of
-// reversed windows, and forward elsewhere.
-var csvColumns = []string{"seed", "family", "matches", "total", "match_rate", "best_skip", "best_offset", "direction"}
+// csvColumns are the fields of a record, by its schema; none is a search's. The
+// direction is only in records of reversed windows, and forward elsewhere.
+var csvColumns = map[string][]string{
+	"": {"seed", "family", "matches", "total", "match_rate", "best_skip", "best_offset", "direction"},
+	"seedmesh.analysis/1": {
+		"seed", "family", "skip", "offset", "samples", "mean", "std", "min", "max", "chi2", "chi2_dof", "chi2_p", "chi2_p_holm",
+		"runs", "runs_z", "runs_p", "runs_p_holm", "p_value", "p_value_job",
+	},
+	"seedmesh.correlation/1": {"seed", "family", "skip", "offset", "samples", "max_correlation", "mean_correlation", "p_value", "p_value_job"},
+}
 
 func csvRow(dst []byte, n int, line []byte) ([]byte, error) {
 	var record map[string]any
@@ -137,8 +144,10 @@ func csvRow(dst []byte, n int, line []byte) ([]byte, error) {
 	if err := dec.Decode(&record); err != nil {
 		return nil, fmt.Errorf("record %d cannot be read: %w", n+1, err)
 	}
-	row := make([]string, len(csvColumns))
-	for i, column := range csvColumns {
+	schema, _ := record["schema"].(string) // a search states none
+	columns := csvColumns[schema]
+	row := make([]string, len(columns))
+	for i, column := range columns {
 		switch v, ok := record[column]; {
 		case ok:
 			row[i] = fmt.Sprint(v)
@@ -147,19 +156,17 @@ func csvRow(dst []byte, n int, line []byte) ([]byte, error) {
 		}
 	}
 	if n == 0 {
-		dst = append(dst, csvHead()...)
+		dst = append(dst, csvLine(columns)...)
 	}
 	return append(dst, csvLine(row)...), nil
 }
 
 func csvEnd(n int) []byte {
 	if n == 0 {
-		return csvHead()
+		return csvLine(csvColumns[""])
 	}
 	return nil
 }
-
-func csvHead() []byte { return csvLine(csvColumns) }
 
 func csvLine(row []string) []byte {
 	var b bytes.Buffer

@@ -372,6 +372,10 @@ func (s *search) expected() float64 {
 	return sum
 }
 
+// selects tells whether survivors are told from other seeds at all: an analysis
+// may have a record of every seed, which says nothing about chance.
+func (s *search) selects() bool { return s.spec.Analysis == nil || s.spec.Analysis.MaxP < 1 }
+
 // jobFlags are the flags that say how a mesh treats the search.
 type jobFlags struct {
 	name      string

@@ -60,23 +60,28 @@ func (f *sieveFlags) register(c *cobra.Command) {
 }
 
 func (f *sieveFlags) run(c *cobra.Command, e *env) error {
+	return f.runParsed(c.Context(), e, func() (*search, error) { return f.search.parse(c, e) })
+}
+
+// runParsed checks the flags, and then runs what parse makes of the others.
+func (f *sieveFlags) runParsed(ctx context.Context, e *env, parse func() (*search, error)) error {
 	if f.threads < 0 || f.threads > maxThreads {
 		return &usageError{what: fmt.Sprintf("--threads %d is not a number of threads", f.threads), next: fmt.Sprintf("use 1 to %d", maxThreads)}
 	}
 	if err := f.job.check(); err != nil {
 		return err
 	}
-	s, err := f.search.parse(c, e)
+	s, err := parse()
 	if err != nil {
 		return err
 	}
 	if f.local {
-		return f.runLocal(c.Context(), e, s)
+		return f.runLocal(ctx, e, s)
 	}
 	if err := s.checkSize(); err != nil {
 		return err
 	}
-	return f.runMesh(c.Context(), e, s)
+	return f.runMesh(ctx, e, s)
 }
 
 // maxThreads bounds --threads.

@@ -20,16 +20,18 @@ import (
 
 // A blob of survivors is one zstd stream of a header and records:
 //
-//	magic "SMSV", version (1 byte), stage, first, last, count (uvarints)
-//	count records: seed (8 bytes), offset (4), matches (2), skip (2), little-endian, by rising seed
+//	magic "SMSV", version (1 byte), stage, first, last, count (uvarints), in version 2 figures (uvarint)
+//	count records: seed (8 bytes), offset (4), matches (2), skip (2), little-endian, by rising seed,
+//	and in version 2 as many bytes of figures as the header says, which is not 0
 //
 // The same stage, range and records give the same bytes.
 const (
-	magic       = "SMSV"
-	version     = 1
-	recordBytes = 16
-	bufferBytes = 4096 * recordBytes // records that a Writer holds in memory
-	windowBytes = 1 << 20            // of the compression; a constant of the format
+	magic          = "SMSV"
+	version        = 1
+	figuresVersion = 2
+	recordBytes    = 16                 // without figures
+	bufferBytes    = 4096 * recordBytes // about what a Writer holds in memory
+	windowBytes    = 1 << 20            // of the compression; a constant of the format
 )
 
 // A Header says what a blob of survivors covers.
@@ -37,11 +39,17 @@ type Header struct {
 	Stage uint32
 	Range kernels.Range // that was searched
 	Count uint64        // survivors in it, at most [MaxRecords]
+
+	Figures int // bytes of figures of each survivor, at most [kernels.MaxFigures]; 0 for a search
 }
 
 func (h Header) append(b []byte) []byte {
-	b = append(append(b, magic...), version)
-	for _, v := range []uint64{uint64(h.Stage), h.Range.First, h.Range.Last, h.Count} {
+	v, fields := byte(version), []uint64{uint64(h.Stage), h.Range.First, h.Range.Last, h.Count}
+	if h.Figures > 0 {
+		v, fields = figuresVersion, append(fields, uint64(h.Figures))
+	}
+	b = append(append(b, magic...), v)
+	for _, v := range fields {
 		b = binary.AppendUvarint(b, v)
 	}
 	return b
@@ -55,16 +63,26 @@ func readHeader(r *bufio.Reader) (h Header, err error) {
 	if string(start[:len(magic)]) != magic {
 		return h, errors.New("it is not a blob of survivors")
 	}
-	if v := start[len(magic)]; v != version {
-		return h, fmt.Errorf("it has version %d, and this program reads version %d", v, version)
+	fields := make([]uint64, 4, 5)
+	switch v := start[len(magic)]; v {
+	case version:
+	case figuresVersion:
+		fields = fields[:5]
+	default:
+		return h, fmt.Errorf("it has version %d, and this program reads versions %d and %d", v, version, figuresVersion)
 	}
-	var fields [4]uint64
 	for i := range fields {
 		if fields[i], err = binary.ReadUvarint(r); err != nil {
 			return h, err
 		}
 	}
-	h = Header{uint32(fields[0]), kernels.Range{First: fields[1], Last: fields[2]}, fields[3]}
+	h = Header{Stage: uint32(fields[0]), Range: kernels.Range{First: fields[1], Last: fields[2]}, Count: fields[3]}
+	if len(fields) == 5 {
+		if fields[4] == 0 || fields[4] > kernels.MaxFigures {
+			return h, fmt.Errorf("its header says %d bytes of figures for each survivor", fields[4])
+		}
+		h.Figures = int(fields[4])
+	}
 	switch {
 	case fields[0] > math.MaxUint32 || h.Range.First > h.Range.Last:
 		return h, errors.New("its header is wrong")
@@ -78,7 +96,8 @@ func appendRecord(b []byte, v kernels.Survivor) []byte {
 	b = binary.LittleEndian.AppendUint64(b, v.Seed)
 	b = binary.LittleEndian.AppendUint32(b, v.Offset)
 	b = binary.LittleEndian.AppendUint16(b, v.Matches)
-	return binary.LittleEndian.AppendUint16(b, v.Skip)
+	b = binary.LittleEndian.AppendUint16(b, v.Skip)
+	return append(b, v.Figures...)
 }
 
 func parseRecord(b []byte) kernels.Survivor {
@@ -87,6 +106,7 @@ func parseRecord(b []byte) kernels.Survivor {
 		Offset:  binary.LittleEndian.Uint32(b[8:]),
 		Matches: binary.LittleEndian.Uint16(b[12:]),
 		Skip:    binary.LittleEndian.Uint16(b[14:]),
+		Figures: string(b[recordBytes:]),
 	}
 }
 
@@ -108,6 +128,7 @@ type Writer struct {
 	store   *Store
 	stage   uint32
 	first   uint64
+	size    int      // bytes of a record, when there was one
 	buf     []byte   // records after those in the file
 	file    *os.File // nil until buf was full once
 	name    string
@@ -124,7 +145,7 @@ func (s *Store) NewWriter(stage uint32, first uint64) *Writer {
 }
 
 // Count is the number of survivors so far.
-func (w *Writer) Count() uint64 { return w.spilled + uint64(len(w.buf)/recordBytes) }
+func (w *Writer) Count() uint64 { return w.spilled + uint64(len(w.buf)/max(w.size, recordBytes)) }
 
 // Append adds survivors, by rising seed over all calls. It fails with an
 // [*OrderError], a [*TooLargeError] or a [*DiskFullError], and then Finish does too.
@@ -134,6 +155,9 @@ func (w *Writer) Append(batch ...kernels.Survivor) error {
 			return w.err
 		}
 		n := w.Count()
+		if n == 0 {
+			w.size = recordBytes + len(v.Figures)
+		}
 		low := w.first
 		if n > 0 {
 			low = w.prev + 1 // 0 after the last seed of all, which the second check finds
@@ -141,6 +165,8 @@ func (w *Writer) Append(batch ...kernels.Survivor) error {
 		switch {
 		case v.Seed < low || n > 0 && v.Seed <= w.prev:
 			w.err = &OrderError{v.Seed, kernels.Range{First: low, Last: math.MaxUint64}}
+		case len(v.Figures) > kernels.MaxFigures || recordBytes+len(v.Figures) != w.size:
+			w.err = fmt.Errorf("blob: the survivor %d has %d bytes of figures, and the first had %d", v.Seed, len(v.Figures), w.size-recordBytes)
 		case n == MaxRecords:
 			w.err = &TooLargeError{What: "survivors", Max: MaxRecords}
 		case len(w.buf) >= bufferBytes:
@@ -164,21 +190,22 @@ func (w *Writer) spill() (err error) {
 	if _, err := w.store.ops.write(w.file, w.buf); err != nil {
 		return failed("write survivors", err)
 	}
-	w.spilled += uint64(len(w.buf) / recordBytes)
+	w.spilled += uint64(len(w.buf) / w.size)
 	w.buf = w.buf[:0]
 	return nil
 }
 
 // record reads back one survivor.
 func (w *Writer) record(i uint64) (kernels.Survivor, error) {
+	size := uint64(w.size)
 	if i >= w.spilled {
-		return parseRecord(w.buf[(i-w.spilled)*recordBytes:]), nil
+		return parseRecord(w.buf[(i-w.spilled)*size:][:size]), nil
 	}
-	var b [recordBytes]byte
-	if _, err := w.file.ReadAt(b[:], int64(i*recordBytes)); err != nil {
+	b := make([]byte, size)
+	if _, err := w.file.ReadAt(b, int64(i*size)); err != nil {
 		return kernels.Survivor{}, failed("read survivors", err)
 	}
-	return parseRecord(b[:]), nil
+	return parseRecord(b), nil
 }
 
 // Cut drops the survivors above a seed, where a claim was shortened after they
@@ -199,12 +226,13 @@ func (w *Writer) Cut(last uint64) error {
 		return w.err
 	}
 	if keep >= w.spilled {
-		w.buf = w.buf[:(keep-w.spilled)*recordBytes]
+		w.buf = w.buf[:(keep-w.spilled)*uint64(w.size)]
 	} else {
 		w.buf = w.buf[:0]
 		w.spilled = keep
-		_, err := w.file.Seek(int64(keep*recordBytes), io.SeekStart)
-		w.err = failed("cut survivors", errors.Join(w.file.Truncate(int64(keep*recordBytes)), err))
+		end := int64(keep) * int64(w.size)
+		_, err := w.file.Seek(end, io.SeekStart)
+		w.err = failed("cut survivors", errors.Join(w.file.Truncate(end), err))
 	}
 	if keep > 0 && w.err == nil {
 		var v kernels.Survivor
@@ -233,7 +261,10 @@ func (w *Writer) Finish(last uint64) (Info, error) {
 }
 
 func (w *Writer) finish(last uint64) (Info, error) {
-	h := Header{w.stage, kernels.Range{First: w.first, Last: last}, w.Count()}
+	h := Header{Stage: w.stage, Range: kernels.Range{First: w.first, Last: last}, Count: w.Count()}
+	if h.Count > 0 {
+		h.Figures = w.size - recordBytes
+	}
 	switch {
 	case w.err != nil:
 		return Info{}, w.err
@@ -267,7 +298,7 @@ func (w *Writer) encode(to io.Writer, h Header) error {
 	}
 	_, err = enc.Write(h.append(nil))
 	if err == nil && w.file != nil {
-		_, err = copyN(enc, w.file, int64(w.spilled*recordBytes))
+		_, err = copyN(enc, w.file, int64(w.spilled)*int64(w.size))
 	}
 	if err == nil {
 		_, err = enc.Write(w.buf)
@@ -297,6 +328,7 @@ type Reader struct {
 	hash hash.Hash
 	zstd *zstd.Decoder
 	body *bufio.Reader
+	line []byte // memory for a record
 	read uint64
 	prev uint64
 	err  error
@@ -314,6 +346,7 @@ func NewReader(r io.Reader, want Digest) (*Reader, error) {
 	if err == nil {
 		v.body = bufio.NewReaderSize(v.zstd, bufferBytes)
 		v.Header, err = readHeader(v.body)
+		v.line = make([]byte, recordBytes+v.Figures)
 	}
 	if err != nil {
 		_ = v.Close()
@@ -370,11 +403,10 @@ func (r *Reader) Read(to []kernels.Survivor) (int, error) {
 }
 
 func (r *Reader) next() (kernels.Survivor, error) {
-	var b [recordBytes]byte
-	if _, err := io.ReadFull(r.body, b[:]); err != nil {
+	if _, err := io.ReadFull(r.body, r.line); err != nil {
 		return kernels.Survivor{}, r.broken(err)
 	}
-	v := parseRecord(b[:])
+	v := parseRecord(r.line)
 	if v.Seed < r.Range.First || v.Seed > r.Range.Last || r.read > 0 && v.Seed <= r.prev {
 		return kernels.Survivor{}, &CorruptError{r.want, fmt.Sprintf("the survivor %d is out of order", v.Seed)}
 	}

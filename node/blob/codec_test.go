@@ -131,7 +131,7 @@ func TestRoundTrip(t *testing.T) {
 			s := newStore(t)
 			info := finish(t, s, 3, tt.seeds, tt.list, 1000)
 			header, got := contents(t, s, info.Digest)
-			if want := (Header{3, tt.seeds, uint64(len(tt.list))}); header != want || info.Header != want {
+			if want := (Header{Stage: 3, Range: tt.seeds, Count: uint64(len(tt.list))}); header != want || info.Header != want {
 				t.Errorf("headers %+v and %+v, want %+v", header, info.Header, want)
 			}
 			if !slices.Equal(got, tt.list) {
@@ -338,18 +338,18 @@ func TestWrongContentsAreRefused(t *testing.T) {
 		return b
 	}
 	at := func(seed uint64) kernels.Survivor { return kernels.Survivor{Seed: seed} }
-	good := blob(Header{0, seeds, 2}, at(10), at(20))
+	good := blob(Header{Stage: 0, Range: seeds, Count: 2}, at(10), at(20))
 	for name, b := range map[string][]byte{
-		"falling":         blob(Header{0, seeds, 2}, at(12), at(11)),
-		"equal":           blob(Header{0, seeds, 2}, at(12), at(12)),
-		"below":           blob(Header{0, seeds, 1}, at(9)),
-		"above":           blob(Header{0, seeds, 1}, at(21)),
-		"one too few":     blob(Header{0, seeds, 2}, at(12)),
-		"one too many":    blob(Header{0, seeds, 1}, at(12), at(13)),
+		"falling":         blob(Header{Stage: 0, Range: seeds, Count: 2}, at(12), at(11)),
+		"equal":           blob(Header{Stage: 0, Range: seeds, Count: 2}, at(12), at(12)),
+		"below":           blob(Header{Stage: 0, Range: seeds, Count: 1}, at(9)),
+		"above":           blob(Header{Stage: 0, Range: seeds, Count: 1}, at(21)),
+		"one too few":     blob(Header{Stage: 0, Range: seeds, Count: 2}, at(12)),
+		"one too many":    blob(Header{Stage: 0, Range: seeds, Count: 1}, at(12), at(13)),
 		"half a record":   good[:len(good)-8],
-		"count too large": blob(Header{0, kernels.Range{First: 0, Last: math.MaxUint64}, MaxRecords + 1}),
-		"more than seeds": blob(Header{0, seeds, 12}),
-		"empty range":     blob(Header{0, kernels.Range{First: 2, Last: 1}, 0}),
+		"count too large": blob(Header{Stage: 0, Range: kernels.Range{First: 0, Last: math.MaxUint64}, Count: MaxRecords + 1}),
+		"more than seeds": blob(Header{Stage: 0, Range: seeds, Count: 12}),
+		"empty range":     blob(Header{Stage: 0, Range: kernels.Range{First: 2, Last: 1}, Count: 0}),
 		"huge stage":      appendUvarints(append([]byte(magic), version), 1<<32, 0, 1, 0),
 		"long number":     append(append([]byte(magic), version), bytes.Repeat([]byte{0xff}, 11)...),
 		"version":         append([]byte(magic), 2, 0, 0, 0, 0),
@@ -395,7 +395,7 @@ func FuzzReader(f *testing.F) {
 	for _, n := range []int{0, 1, 50} {
 		info := finish(f, s, 0, kernels.Range{First: 0, Last: 1 << 30}, someSurvivors(0, n), 10)
 		f.Add(fileBytes(f, s, info.Digest), false)
-		f.Add(Header{0, kernels.Range{First: 0, Last: 9}, 0}.append(nil), true)
+		f.Add(Header{Stage: 0, Range: kernels.Range{First: 0, Last: 9}, Count: 0}.append(nil), true)
 	}
 	f.Fuzz(func(t *testing.T, b []byte, packed bool) {
 		d := Digest(sha256.Sum256(b))

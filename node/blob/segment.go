@@ -179,7 +179,7 @@ func (w *SegmentWriter) Finish(last uint64) (Info, error) {
 }
 
 func (w *SegmentWriter) finish(last uint64) (Info, error) {
-	h := Header{w.stage, kernels.Range{First: w.first, Last: last}, w.count}
+	h := Header{Stage: w.stage, Range: kernels.Range{First: w.first, Last: last}, Count: w.count}
 	switch {
 	case w.err != nil:
 		return Info{}, w.err
@@ -251,7 +251,7 @@ func NewSegmentReader(r io.Reader) (*Segment, error) {
 		fields[i] = v
 		s.base += int64(len(binary.AppendUvarint(nil, v)))
 	}
-	s.Header = Header{uint32(fields[0]), kernels.Range{First: fields[1], Last: fields[2]}, fields[3]}
+	s.Header = Header{Stage: uint32(fields[0]), Range: kernels.Range{First: fields[1], Last: fields[2]}, Count: fields[3]}
 	if fields[0] > math.MaxUint32 || fields[1] > fields[2] || fields[4] > MaxBlobBytes {
 		return nil, errors.New("blob: the header of a segment is wrong")
 	}

@@ -17,6 +17,7 @@ import (
 const (
 	beatInterval  = 200 * time.Millisecond // between two signs of life in a search
 	maxBatch      = 4096                   // survivors in one call of Emit, and in one frame
+	maxFigures    = maxFrameBytes / 2      // bytes of their figures
 	maxBatchDelay = beatInterval           // how long a survivor waits for others
 )
 
@@ -146,7 +147,8 @@ func (e *engine) run(ctx context.Context, r kernels.Range, h hooks) (outcome, er
 		return h.stop()
 	}
 	emit := func(v kernels.Survivor) error {
-		if batch = append(batch, v); len(batch) >= maxBatch {
+		batch = append(batch, v)
+		if n := len(batch); n >= maxBatch || (n+1)*len(v.Figures) > maxFigures {
 			return flush()
 		}
 		return nil

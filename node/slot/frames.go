@@ -99,6 +99,7 @@ func survivorsReport(id uint64, batch []kernels.Survivor) *slotpb.Report {
 		m.Matches = append(m.Matches, uint32(v.Matches))
 		m.Skips = append(m.Skips, uint32(v.Skip))
 		m.Offsets = append(m.Offsets, v.Offset)
+		m.Figures = append(m.Figures, v.Figures...)
 	}
 	return &slotpb.Report{Kind: &slotpb.Report_Survivors{Survivors: m}}
 }
@@ -109,6 +110,10 @@ func parseSurvivors(m *slotpb.Survivors) ([]kernels.Survivor, error) {
 		return nil, fmt.Errorf("%w: %d seeds, %d matches, %d skips and %d offsets in one batch",
 			errFrame, n, len(m.Matches), len(m.Skips), len(m.Offsets))
 	}
+	each := len(m.Figures) / max(n, 1)
+	if each*n != len(m.Figures) {
+		return nil, fmt.Errorf("%w: %d bytes of figures for %d survivors", errFrame, len(m.Figures), n)
+	}
 	batch := make([]kernels.Survivor, n)
 	for i := range batch {
 		if m.Matches[i] > math.MaxUint16 || m.Skips[i] > math.MaxUint16 {
@@ -116,6 +121,7 @@ func parseSurvivors(m *slotpb.Survivors) ([]kernels.Survivor, error) {
 		}
 		batch[i] = kernels.Survivor{
 			Seed: m.Seeds[i], Matches: uint16(m.Matches[i]), Skip: uint16(m.Skips[i]), Offset: m.Offsets[i],
+			Figures: string(m.Figures[i*each : (i+1)*each]),
 		}
 	}
 	return batch, nil

@@ -910,6 +910,7 @@ type JobInfo struct {
 	Records          uint64                 `protobuf:"varint,25,opt,name=records,proto3" json:"records,omitempty"`                             // entries in the ledger
 	Index            uint64                 `protobuf:"varint,26,opt,name=index,proto3" json:"index,omitempty"`                                 // log index that this shows
 	BusySeconds      float64                `protobuf:"fixed64,27,opt,name=busy_seconds,json=busySeconds,proto3" json:"busy_seconds,omitempty"` // slot time of committed pieces
+	Type             string                 `protobuf:"bytes,28,opt,name=type,proto3" json:"type,omitempty"`                                    // sieve, reverse_sieve, analysis, correlation or script
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -1131,6 +1132,13 @@ func (x *JobInfo) GetBusySeconds() float64 {
 		return x.BusySeconds
 	}
 	return 0
+}
+
+func (x *JobInfo) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
 }
 
 type ControlRequest struct {
@@ -3463,7 +3471,7 @@ const file_mesh_proto_rawDesc = "" +
 	"JobRequest\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x17\n" +
 	"\await_ms\x18\x02 \x01(\x04R\x06waitMs\x12\"\n" +
-	"\flinearizable\x18\x03 \x01(\bR\flinearizable\"\xe9\x05\n" +
+	"\flinearizable\x18\x03 \x01(\bR\flinearizable\"\xfd\x05\n" +
 	"\aJobInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -3495,7 +3503,8 @@ const file_mesh_proto_rawDesc = "" +
 	"\x0felapsed_seconds\x18\x18 \x01(\x01R\x0eelapsedSeconds\x12\x18\n" +
 	"\arecords\x18\x19 \x01(\x04R\arecords\x12\x14\n" +
 	"\x05index\x18\x1a \x01(\x04R\x05index\x12!\n" +
-	"\fbusy_seconds\x18\x1b \x01(\x01R\vbusySeconds\"p\n" +
+	"\fbusy_seconds\x18\x1b \x01(\x01R\vbusySeconds\x12\x12\n" +
+	"\x04type\x18\x1c \x01(\tR\x04type\"p\n" +
 	"\x0eControlRequest\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12\x1a\n" +

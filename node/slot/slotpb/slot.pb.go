@@ -982,6 +982,7 @@ type Survivors struct {
 	Matches       []uint32               `protobuf:"varint,3,rep,packed,name=matches,proto3" json:"matches,omitempty"`
 	Skips         []uint32               `protobuf:"varint,4,rep,packed,name=skips,proto3" json:"skips,omitempty"`
 	Offsets       []uint32               `protobuf:"varint,5,rep,packed,name=offsets,proto3" json:"offsets,omitempty"`
+	Figures       []byte                 `protobuf:"bytes,6,opt,name=figures,proto3" json:"figures,omitempty"` // of an analysis: equally many bytes for each survivor
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1047,6 +1048,13 @@ func (x *Survivors) GetSkips() []uint32 {
 func (x *Survivors) GetOffsets() []uint32 {
 	if x != nil {
 		return x.Offsets
+	}
+	return nil
+}
+
+func (x *Survivors) GetFigures() []byte {
+	if x != nil {
+		return x.Figures
 	}
 	return nil
 }
@@ -1372,13 +1380,14 @@ const file_slot_proto_rawDesc = "" +
 	"\bProgress\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04done\x18\x02 \x01(\x04R\x04done\x12\x16\n" +
-	"\x06halted\x18\x03 \x01(\bR\x06halted\"{\n" +
+	"\x06halted\x18\x03 \x01(\bR\x06halted\"\x95\x01\n" +
 	"\tSurvivors\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05seeds\x18\x02 \x03(\x06R\x05seeds\x12\x18\n" +
 	"\amatches\x18\x03 \x03(\rR\amatches\x12\x14\n" +
 	"\x05skips\x18\x04 \x03(\rR\x05skips\x12\x18\n" +
-	"\aoffsets\x18\x05 \x03(\rR\aoffsets\"3\n" +
+	"\aoffsets\x18\x05 \x03(\rR\aoffsets\x12\x18\n" +
+	"\afigures\x18\x06 \x01(\fR\afigures\"3\n" +
 	"\x05Ended\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
 	"\boutcomes\x18\x02 \x03(\fR\boutcomes\"\x98\x01\n" +
