@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -61,10 +62,10 @@ func DefaultLags(samples uint32) []uint32 {
 	return slices.DeleteFunc(slices.Compact(lags), func(lag uint32) bool { return lag > most })
 }
 
-// DefaultBins are as many as a histogram of so many draws may have, up to the
-// original system's 100.
+// DefaultBins are the original system's 100, or fewer where not each of them would
+// have twice the draws that it needs.
 func DefaultBins(samples uint32, values Range) uint32 {
-	return uint32(min(100, uint64(samples)/MinExpected, addSat(values.Last-values.First, 1)))
+	return uint32(min(100, uint64(samples)/(2*MinExpected), addSat(values.Last-values.First, 1)))
 }
 
 // Values are what can be seen of a generator's outputs under an observation.
@@ -121,7 +122,13 @@ func (s *Spec) checkAnalysis() error {
 		return &SpecError{"a range of skips or offsets was given, and a stream has one of each", "use --skip N --offset N"}
 	case s.MinMatches != 0 || s.ConfirmMatches != 0 || len(s.Strategies) > 0 || or(s.Mode, ModeFixed) != ModeFixed || or(s.Direction, Forward) != Forward:
 		return &SpecError{"an analysis has neither needs nor modes nor directions", "leave them out"}
-	case a.Type == TypeAnalysis:
+	}
+	for _, name := range s.Generators {
+		if def, err := lookup(name); err != nil || def.reversed || def.hybrid {
+			return errors.Join(err, &SpecError{fmt.Sprintf("%s says how draws are compared, and an analysis compares none", name), "use the name without _reverse and _hybrid"})
+		}
+	}
+	if a.Type == TypeAnalysis {
 		return s.checkBins()
 	}
 	return s.checkPartners()

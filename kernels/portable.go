@@ -95,7 +95,7 @@ func chiSquareChance(x float64, degrees int) float64 {
 	if x <= 0 {
 		return 1
 	}
-	y := x / 2
+	y := float64(x / 2)
 	term, exponent := exponential(y)
 	rest, step := 0.0, 1.0
 	if degrees%2 == 1 { // the terms are y^(i+1/2) / gamma(i+3/2)

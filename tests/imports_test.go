@@ -69,6 +69,8 @@ var owners = map[string][]string{
 	// An assembler, in a module of its own that only writes kernels/simd_amd64.s.
 	"github.com/mmcloughlin/avo":        {"kernels/internal/asmgen"},
 	"github.com/anishathalye/porcupine": {"tests/bubble"}, // checks histories of clients; MIT, alive
+	// Statistics that ours are held against; BSD, alive.
+	"gonum.org/v1/gonum": {"tests/bubble"},
 	// Plain system calls and protocol numbers.
 	"golang.org/x/sys": {"consensus", "scripts", "transport", "node", "node/api", "node/blob", "node/host", "node/slot", "cmd/seedmesh", "tests", "kernels"},
 	"golang.org/x/net": {"transport", "node/api"},

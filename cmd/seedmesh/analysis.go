@@ -94,7 +94,7 @@ func (f *analysisFlags) register(c *cobra.Command) {
 	flags.StringVar(&f.search.offset, "offset", "0", "outputs thrown away before the first draw")
 	flags.VarP(&f.samples, "samples", "n", "draws of each stream")
 	if f.kind == kernels.TypeAnalysis {
-		flags.Var(&f.bins, "bins", "bins of the histogram (default up to 100, at least 5 draws each)")
+		flags.Var(&f.bins, "bins", "bins of the histogram (default up to 100, with at least 10 draws each)")
 		flags.IntSliceVar(&f.lags, "lags", nil, "lags of the autocorrelation, such as 1,2,7 (default the original's)")
 	} else {
 		flags.Var(&f.lmax, "lmax", "largest lag at which a stream is correlated with itself; at most a quarter of the draws is used")

@@ -165,10 +165,10 @@ func (w *Writer) Append(batch ...kernels.Survivor) error {
 		switch {
 		case v.Seed < low || n > 0 && v.Seed <= w.prev:
 			w.err = &OrderError{v.Seed, kernels.Range{First: low, Last: math.MaxUint64}}
-		case len(v.Figures) > kernels.MaxFigures || recordBytes+len(v.Figures) != w.size:
-			w.err = fmt.Errorf("blob: the survivor %d has %d bytes of figures, and the first had %d", v.Seed, len(v.Figures), w.size-recordBytes)
 		case n == MaxRecords:
 			w.err = &TooLargeError{What: "survivors", Max: MaxRecords}
+		case len(v.Figures) > kernels.MaxFigures || recordBytes+len(v.Figures) != w.size:
+			w.err = fmt.Errorf("blob: the survivor %d has %d bytes of figures, and the first had %d", v.Seed, len(v.Figures), w.size-recordBytes)
 		case len(w.buf) >= bufferBytes:
 			w.err = w.spill()
 		}

@@ -231,6 +231,7 @@ type search struct {
 	key   string
 	seeds kernels.Range
 	chunk uint64 // length of its pieces in ms
+	spec  *kernels.Spec
 	id    string // once a submit was acknowledged
 }
 
@@ -240,18 +241,17 @@ const roomForSeeds = 1 << 22
 // newSearch is the test's search of a number, from 0, over so many seeds.
 func newSearch(number int, seeds uint64) *search {
 	first := uint64(number)*roomForSeeds + 1
-	return &search{key: fmt.Sprintf("search %d", number), seeds: kernels.Range{First: first, Last: first + seeds - 1}, chunk: chunkTime}
+	return &search{
+		key: fmt.Sprintf("search %d", number), seeds: kernels.Range{First: first, Last: first + seeds - 1}, chunk: chunkTime, spec: someSpec(),
+	}
 }
 
-func specOf(t *testing.T) *kernels.Spec {
-	t.Helper()
-	draws, err := kernels.ParseDraws(bytes.NewReader([]byte("206 87 595 819 331 884\n")))
-	if err != nil {
-		t.Fatal(err)
+func someSpec() *kernels.Spec {
+	spec := &kernels.Spec{Generators: []string{"xorshift32"}, Observe: "mod:1000", Skip: kernels.Bounds{Max: 3}, MinMatches: 1}
+	for _, v := range []uint64{206, 87, 595, 819, 331, 884} {
+		spec.Draws = append(spec.Draws, kernels.Draw{Value: v, Known: true})
 	}
-	return &kernels.Spec{
-		Generators: []string{"xorshift32"}, Draws: draws, Observe: "mod:1000", Skip: kernels.Bounds{Max: 3}, MinMatches: 1,
-	}
+	return spec
 }
 
 // chunkTime of the searches, in ms: short, so that a few seconds see many pieces.
@@ -259,7 +259,7 @@ const chunkTime = 1000
 
 // submit submits a search, through one node after the other until it is acknowledged.
 func (m *mesh) submit(first int, s *search, limit time.Duration) error {
-	spec := specOf(m.T).Encode()
+	spec := s.spec.Encode()
 	return m.persistently("acknowledged submit", first, limit, func(ctx context.Context, c meshv1connect.MeshClient) error {
 		r, err := c.Submit(ctx, connect.NewRequest(&meshv1.SubmitRequest{
 			Spec: spec, First: s.seeds.First, Last: s.seeds.Last, Key: s.key, Name: s.key, ChunkTimeMs: s.chunk,
@@ -282,7 +282,7 @@ func (m *mesh) mustSubmit(first int, s *search) {
 // local is what an undisturbed search on one machine finds, as JSON Lines.
 func (m *mesh) local(s *search) []byte {
 	m.Helper()
-	c, err := specOf(m.T).Compile("xorshift32")
+	c, err := s.spec.Compile(s.spec.Generators[0])
 	if err != nil {
 		m.Fatal(err)
 	}

@@ -211,7 +211,7 @@ func (m *mesh) answer(ctx context.Context, c meshv1connect.MeshClient, q questio
 	case "submit":
 		s := newSearch(number, roomForSeeds)
 		r, err := c.Submit(ctx, connect.NewRequest(&meshv1.SubmitRequest{
-			Spec: specOf(m.T).Encode(), First: s.seeds.First, Last: s.seeds.Last, Key: s.key, Name: s.key,
+			Spec: s.spec.Encode(), First: s.seeds.First, Last: s.seeds.Last, Key: s.key, Name: s.key,
 		}))
 		if err == nil {
 			return answer{told: "done", id: r.Msg.Job}
