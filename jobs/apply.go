@@ -192,7 +192,7 @@ func (c *Hello) apply(s *State) Outcome {
 	case c.Incarnation == n.Incarnation:
 		return Outcome{}
 	}
-	s.endClaims(n)
+	s.endAllClaims(n)
 	s.fleet.leave(n)
 	s.change(n, func() {
 		n.Incarnation, n.Alive, n.Since, n.Addr, n.Version = c.Incarnation, true, s.now, c.Addr, c.Version
@@ -219,23 +219,28 @@ func (c *Expire) apply(s *State) Outcome {
 		return refuse(StaleIncarnation, "incarnation %d of node %s is not the current one", c.Incarnation, c.Node)
 	}
 	if n.Alive {
-		s.endClaims(n)
+		s.endAllClaims(n)
 		s.fleet.leave(n)
 		s.change(n, func() { n.Alive, n.Since = false, s.now })
 	}
 	return Outcome{}
 }
 
-// endClaims opens again whatever a node holds, without counting an attempt.
-func (s *State) endClaims(n *Node) {
+// endAllClaims opens again whatever a node holds, without counting an attempt.
+func (s *State) endAllClaims(n *Node) {
 	for _, sl := range n.Slots {
-		for len(sl.Claims) > 0 {
-			c := s.claims[sl.Claims[0]]
-			j := s.jobs[c.Job]
-			s.change(&jobCourse{j}, func() { j.Reclaimed++ })
-			s.reopen(c, c.Range, c.Attempts, 0, SlotID{})
-			s.end(c)
-		}
+		s.endClaims(sl)
+	}
+}
+
+// endClaims opens again whatever a slot holds, without counting an attempt.
+func (s *State) endClaims(sl *Slot) {
+	for len(sl.Claims) > 0 {
+		c := s.claims[sl.Claims[0]]
+		j := s.jobs[c.Job]
+		s.change(&jobCourse{j}, func() { j.Reclaimed++ })
+		s.reopen(c, c.Range, c.Attempts, 0, SlotID{})
+		s.end(c)
 	}
 }
 

@@ -26,7 +26,7 @@ layout of an existing command never changes: add a command instead.`
 func TestVocabularyIsPinned(t *testing.T) {
 	want := []string{
 		1: "Submit", 2: "Control", 3: "Hello", 4: "Expire", 5: "Take", 6: "Finish", 7: "Fail", 8: "Release", 9: "Trim",
-		10: "Fold", 11: "Hold", 12: "Drop", 13: "Admit", 14: "Mint", 15: "Revoke", 16: "Forget", 17: "Settle", 18: "SubmitTasks",
+		10: "Fold", 11: "Hold", 12: "Drop", 13: "Admit", 14: "Mint", 15: "Revoke", 16: "Forget", 17: "Settle", 18: "SubmitTasks", 19: "Quarantine",
 	}
 	if len(vocabulary) != len(want) || FormatVersion != 1 || OldestReader != 1 {
 		t.Fatalf("%d numbers, format %d, oldest reader %d, want %d, 1, 1\n%s", len(vocabulary), FormatVersion, OldestReader, len(want), vocabularyChanged)
@@ -100,6 +100,7 @@ func samples() []Command {
 			Submit:      Submit{ID: 8, Key: "k", Kind: Tasks, Spec: []byte("s"), Stages: []StageSpec{{Label: "l", Range: Range{0, 9}, Grain: 1}}, Attempts: 2},
 			MaxParallel: 4, After: []Dependency{{7, true}, {6, false}},
 		},
+		&Quarantine{Node: node(1), Incarnation: 300, Slot: slot(3, 4), Life: 302, Job: 7, Reason: "why"},
 	}
 }
 
@@ -338,7 +339,7 @@ func TestActors(t *testing.T) {
 	for _, c := range samples() {
 		want := NodeID{}
 		switch c.(type) {
-		case *Hello, *Finish, *Fail, *Release, *Trim, *Fold, *Settle:
+		case *Hello, *Finish, *Fail, *Release, *Trim, *Fold, *Settle, *Quarantine:
 			want = node(1)
 		case *Take, *Hold, *Drop:
 			want = node(3)

@@ -34,6 +34,7 @@ var vocabulary = [...]func() Command{
 	16: func() Command { return new(Forget) },
 	17: func() Command { return new(Settle) },
 	18: func() Command { return new(SubmitTasks) },
+	19: func() Command { return new(Quarantine) },
 }
 
 // Submit adds a job. The same Key with an equal RequestDigest gives the job that

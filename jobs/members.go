@@ -101,7 +101,7 @@ func (c *Forget) apply(s *State) Outcome {
 	if len(s.nodes) == 1 {
 		return refuse(Limit, "node %s is the last member of its mesh", n.Name)
 	}
-	s.endClaims(n)
+	s.endAllClaims(n)
 	s.fleet.leave(n)
 	for _, j := range s.jobsBySeq() {
 		for stage := range j.Stages {

@@ -36,6 +36,9 @@ func (s *State) pick(id SlotID, want uint32, now Instant) (choice, bool) {
 	if int(id.Index) >= len(n.Slots) || len(n.Slots[id.Index].Claims) >= int(min(want, 2)) {
 		return choice{}, false
 	}
+	if _, quarantined := n.Slots[id.Index].Quarantined(); quarantined {
+		return choice{}, false
+	}
 	idle := len(n.Slots[id.Index].Claims) == 0
 	for _, j := range s.queue {
 		if j.State == Paused || j.Kind == Tasks && n.Slots[id.Index].Label == SeedsOnly || s.held(j) || j.MaxParallel > 0 && !idle {
@@ -294,7 +297,7 @@ func (s *State) idleSlots() (idle, forTasks int) {
 			continue
 		}
 		for _, sl := range n.Slots {
-			if len(sl.Claims) > 0 {
+			if _, quarantined := sl.Quarantined(); quarantined || len(sl.Claims) > 0 {
 				continue
 			}
 			if idle++; sl.Label != SeedsOnly {

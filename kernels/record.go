@@ -33,6 +33,16 @@ func (s *Search) AppendJSON(dst []byte, v Survivor) []byte {
 	return append(dst, "}\n"...)
 }
 
+// Record is what the Go reference finds for one seed, or for one candidate by its
+// position, and whether it survives: what every device must have found.
+func (s *Search) Record(at uint64) (v Survivor, survives bool) {
+	found, _ := newWorker(s).run(new(atomic.Bool), Range{at, at}, nil)
+	if len(found) == 0 {
+		return Survivor{Seed: at}, false
+	}
+	return found[0], true
+}
+
 // appendTraces appends what a search of this mode and direction adds.
 func (s *Search) appendTraces(dst []byte, v Survivor) []byte {
 	hybrid := s.strategies != nil || s.confirmation == anew

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -20,7 +21,8 @@ type SimConfig struct {
 	CrashAt *uint64 // Crash is called; Search goes on if that returns
 	Crash   func()
 
-	WrongAccount bool // the account misses one seed
+	WrongAccount bool   // the account misses one seed
+	MissEvery    uint64 // seeds that this divides do not survive, as on a device that miscalculates; 0 for none
 }
 
 // ErrSimFault is the failure that FailAt of a [SimConfig] states.
@@ -73,6 +75,9 @@ func (c *simSearcher) Search(ctx context.Context, r Range, watch func(done uint6
 		}
 		b := &block{seeds: Range{next, c.beforeFault(next, next+min(step-1, front.want-next))}}
 		b.found, b.acct = c.worker.run(abort, b.seeds, nil)
+		if every := c.config.MissEvery; every > 0 {
+			b.found = slices.DeleteFunc(b.found, func(v Survivor) bool { return v.Seed%every == 0 })
+		}
 		if err := c.wait(ctx, start, b.seeds.Last-r.First, front); err != nil {
 			return 0, Account{}, false, err
 		}

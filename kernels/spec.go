@@ -324,9 +324,9 @@ func DecodeSpec(b []byte) (*Spec, error) {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("kernels: decode spec: more than one value")
 	}
-	if w.Version < 1 || w.Version > analysisVersion {
+	if w.Version < 1 || w.Version > analysisVersion || (w.Version == analysisVersion) != (w.Analysis != nil) {
 		return nil, &SpecError{
-			fmt.Sprintf("the spec has version %d, and this program reads versions 1 to %d", w.Version, analysisVersion),
+			fmt.Sprintf("the spec has version %d, and this program reads searches of versions 1 to %d and analyses of version %d", w.Version, specVersion, analysisVersion),
 			"use the same version of seedmesh on every machine",
 		}
 	}

@@ -35,6 +35,7 @@ type Config struct {
 	Session SessionConfig `toml:"session"`
 	Storage StorageConfig `toml:"storage"`
 	Scripts ScriptsConfig `toml:"scripts"`
+	Search  SearchConfig  `toml:"search"`
 }
 
 // NodeConfig is about this machine. A table [node.NAME] overrides it for one node.
@@ -88,6 +89,11 @@ type StorageConfig struct {
 	KeepOrphans Duration `toml:"keep_orphans"` // how long a blob that no job names is kept
 }
 
+// SearchConfig is about searches.
+type SearchConfig struct {
+	CheckShare float64 `toml:"check_share"` // of the pieces, from 0 to 1, that another slot searches too
+}
+
 // ScriptsConfig is about script jobs.
 type ScriptsConfig struct {
 	// Trusted lets scripts run as the node's own user, where they can read its keys.
@@ -123,6 +129,7 @@ func DefaultConfig() Config {
 		Session: SessionConfig{Duration(250 * time.Millisecond), Duration(2 * time.Second)},
 		Storage: StorageConfig{Duration(time.Second), Duration(10 * time.Minute)},
 		Scripts: ScriptsConfig{User: "seedmesh-run"},
+		Search:  SearchConfig{CheckShare: 0.002},
 	}
 }
 
@@ -326,7 +333,7 @@ const maxDevices = 256
 
 // Validate checks what types cannot say. It fails with an [*InputError].
 func (c Config) Validate() error {
-	if err := c.checkTimings(); err != nil {
+	if err := errors.Join(c.checkSearch(), c.checkTimings()); err != nil {
 		return err
 	}
 	if c.Raft.Lease > c.Raft.Heartbeat || c.Raft.Heartbeat > c.Raft.Election {
@@ -416,6 +423,13 @@ func (n NodeConfig) scriptEnv(slot uint32) []string {
 }
 
 func invalidConfig(what, do string) error { return &InputError{"configuration: " + what, do} }
+
+func (c Config) checkSearch() error {
+	if share := c.Search.CheckShare; !(share >= 0 && share <= 1) {
+		return invalidConfig(fmt.Sprintf("search.check_share is %v", share), "write a share of the pieces from 0 to 1")
+	}
+	return nil
+}
 
 func (c Config) checkTimings() error {
 	for _, t := range []struct {

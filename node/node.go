@@ -36,6 +36,7 @@ const (
 	kindSession transport.Kind = "seedmesh-session/1"
 	kindBlob    transport.Kind = "seedmesh-blob/1"
 	kindWords   transport.Kind = "seedmesh-words/1"
+	kindCheck   transport.Kind = "seedmesh-check/1"
 	kindAdmit   transport.Kind = "seedmesh-admit/1"
 )
 
@@ -168,7 +169,7 @@ func (n *Node) openEndpoint() error {
 	}
 	n.ep, err = transport.Open(transport.Config{
 		Conn: conn, Identity: creds, ResetKey: sha256.Sum256(append([]byte("reset"), n.dir.Secret...)), Logger: n.cfg.Logger,
-		Kinds:  []transport.Kind{kindGossip, kindRaft, kindForward, kindSession, kindBlob, kindWords, kindAdmit, transport.KindHTTP3},
+		Kinds:  []transport.Kind{kindGossip, kindRaft, kindForward, kindSession, kindBlob, kindWords, kindCheck, kindAdmit, transport.KindHTTP3},
 		Roles:  streamRoles,
 		Refuse: n.refuses, DialFrom: n.cfg.Seams.DialFrom, Time: n.cfg.Seams.Clock,
 	})
@@ -188,6 +189,7 @@ var streamRoles = map[transport.Kind][]string{
 	kindSession: {transport.RoleVoter, transport.RoleWorker},
 	kindBlob:    {transport.RoleVoter, transport.RoleWorker},
 	kindWords:   {transport.RoleVoter, transport.RoleWorker},
+	kindCheck:   {transport.RoleVoter, transport.RoleWorker},
 	kindAdmit:   {transport.RoleVoter, transport.RoleWorker},
 }
 
@@ -313,7 +315,7 @@ func (n *Node) openSlots() error {
 		}
 		n.later(exec.Close)
 		n.workers = append(n.workers, &worker{
-			n: n, id: jobs.SlotID{Node: n.id, Index: uint32(i)}, exec: exec, settled: map[uint64]bool{},
+			n: n, id: jobs.SlotID{Node: n.id, Index: uint32(i)}, exec: exec, settled: map[uint64]bool{}, checks: make(chan *recheck),
 		})
 	}
 	return nil
@@ -349,7 +351,7 @@ func (n *Node) begin() error {
 	}
 	n.ep.ServeJoin(n.serveJoin)
 	for _, loop := range []func(context.Context){
-		n.session.run, n.overseer.run, n.serveSessions, n.serveBlobs, n.serveWords, n.serveAdmit, n.announce, n.upkeep, n.findMembers,
+		n.session.run, n.overseer.run, n.serveSessions, n.serveBlobs, n.serveWords, n.serveChecks, n.serveAdmit, n.announce, n.upkeep, n.findMembers,
 	} {
 		n.goDo(func() { loop(n.ctx) })
 	}

@@ -49,6 +49,9 @@ func (n *Node) deliver(ctx context.Context, c jobs.Claim, r slot.Result, w *blob
 		n.pinned.add(f.Blob)
 		defer n.pinned.remove(f.Blob)
 	}
+	if !n.confirmed(ctx, c, r, f) {
+		return
+	}
 	if refusal := n.commit(ctx, f, f.Blob, &f.Holders); refusal != nil {
 		n.refused(ctx, c, jobs.Range{First: c.Range.First, Last: r.Last}, refusal)
 	}

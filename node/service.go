@@ -270,6 +270,9 @@ func (s *service) Plan(_ context.Context, r *connect.Request[v1.SubmitRequest]) 
 				continue
 			}
 			for i, sl := range m.Slots {
+				if _, quarantined := sl.Quarantined(); quarantined {
+					continue
+				}
 				rate := rateOf(sl, p.stages[0].Shape)
 				known = known && rate > 0
 				sum += rate
@@ -628,6 +631,16 @@ func busySlots(m *jobs.Node) (busy uint32) {
 	return busy
 }
 
+// quarantinedSlots are a node's slots that get no more work, with the reason.
+func quarantinedSlots(m *jobs.Node) (list []string) {
+	for i, sl := range m.Slots {
+		if reason, yes := sl.Quarantined(); yes {
+			list = append(list, fmt.Sprintf("slot %d of %s is quarantined until its node starts again: %s", i, m.Name, reason))
+		}
+	}
+	return list
+}
+
 func (s *service) voters() map[jobs.NodeID]bool {
 	voters := map[jobs.NodeID]bool{}
 	members, err := s.n.log.Members()
@@ -672,6 +685,7 @@ func (s *service) Status(ctx context.Context, r *connect.Request[v1.StatusReques
 			if m.Alive {
 				reply.Slots += uint32(len(m.Slots))
 				reply.Busy += busySlots(m)
+				reply.Quarantined = append(reply.Quarantined, quarantinedSlots(m)...)
 			}
 		}
 	})

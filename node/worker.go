@@ -28,9 +28,12 @@ type worker struct {
 	id   jobs.SlotID
 	exec slot.Executor
 
-	mu      sync.Mutex // guards what follows
-	current *attempt
-	settled map[uint64]bool // fences whose result is on its way, or that are given up
+	checks chan *recheck // searches for other nodes, which wait for their turn
+
+	mu       sync.Mutex // guards what follows
+	current  *attempt
+	checking bool            // the slot searches for another node
+	settled  map[uint64]bool // fences whose result is on its way, or that are given up
 }
 
 // attempt is a claim under work.
@@ -68,11 +71,20 @@ func (f finished) drop(n *Node) {
 
 // run works until ctx ends.
 func (w *worker) run(ctx context.Context) {
-	ended := make(chan finished, 1)
+	ended, checked := make(chan finished, 1), make(chan struct{}, 1)
 	for {
 		index := w.n.log.Applied()
+		select { // before the next attempt of its own: else a busy slot would never come to it
+		case c := <-w.waiting():
+			w.begin(c, checked)
+		default:
+		}
 		w.look(ctx, ended)
 		select {
+		case c := <-w.waiting():
+			w.begin(c, checked)
+		case <-checked:
+			w.setChecking(false)
 		case <-ctx.Done():
 			w.halt(ended)
 			return
@@ -82,6 +94,55 @@ func (w *worker) run(ctx context.Context) {
 		case <-time.After(lookAgain):
 		}
 	}
+}
+
+// A recheck is a search for another node.
+type recheck struct {
+	ctx    context.Context
+	task   slot.Task
+	result slot.Result
+	err    error
+	done   chan struct{} // closed when result and err are there
+}
+
+// again searches in the slot, between two attempts of its own.
+func (w *worker) again(ctx context.Context, t slot.Task) (slot.Result, error) {
+	c := &recheck{ctx: ctx, task: t, done: make(chan struct{})}
+	select {
+	case w.checks <- c:
+	case <-ctx.Done():
+		return slot.Result{}, ctx.Err()
+	case <-w.n.ctx.Done():
+		return slot.Result{}, slot.ErrClosed
+	}
+	<-c.done // follows the end of ctx
+	return c.result, c.err
+}
+
+// waiting gives the searches for other nodes, when the slot has nothing else to do.
+func (w *worker) waiting() <-chan *recheck {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.current != nil || w.checking {
+		return nil
+	}
+	return w.checks
+}
+
+func (w *worker) setChecking(yes bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.checking = yes
+}
+
+// begin searches for another node, and tells when the slot is free again.
+func (w *worker) begin(c *recheck, checked chan<- struct{}) {
+	w.setChecking(true)
+	w.n.goDo(func() {
+		c.result, c.err = w.exec.Run(c.ctx, c.task)
+		close(c.done)
+		checked <- struct{}{}
+	})
 }
 
 // halt ends the running attempt when the node stops.
@@ -199,8 +260,11 @@ func (w *worker) take(fence uint64) bool {
 func (w *worker) startNext(ctx context.Context, claims []jobs.Claim, ended chan<- finished) {
 	for _, c := range claims {
 		w.mu.Lock()
-		settled := w.settled[c.Fence]
+		settled, checking := w.settled[c.Fence], w.checking
 		w.mu.Unlock()
+		if checking {
+			return
+		}
 		if settled || c.Incarnation != w.n.incarnationNow() {
 			continue
 		}

@@ -52,7 +52,7 @@ func printStatus(e *env, r *meshv1.StatusReply) error {
 	if err := t.flush(); err != nil {
 		return err
 	}
-	for _, alarm := range r.GetAlarms() {
+	for _, alarm := range append(r.GetAlarms(), r.GetQuarantined()...) {
 		if err := warn(e.stderr, alarm); err != nil {
 			return err
 		}

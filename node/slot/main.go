@@ -37,17 +37,18 @@ type simConfig struct {
 	HangAt       *uint64 `json:"hang_at,omitempty"`
 	CrashAt      *uint64 `json:"crash_at,omitempty"`
 	WrongAccount bool    `json:"wrong_account,omitempty"`
+	MissEvery    uint64  `json:"miss_every,omitempty"`
 }
 
 func simOf(c kernels.SimConfig) simConfig {
-	return simConfig{c.Label, c.Rate, c.FailAt, c.HangAt, c.CrashAt, c.WrongAccount}
+	return simConfig{c.Label, c.Rate, c.FailAt, c.HangAt, c.CrashAt, c.WrongAccount, c.MissEvery}
 }
 
 func (c simConfig) device() kernels.SimConfig {
 	return kernels.SimConfig{
 		Label: c.Label, Rate: c.Rate, FailAt: c.FailAt, HangAt: c.HangAt, CrashAt: c.CrashAt,
-		WrongAccount: c.WrongAccount,
-		Crash:        func() { _ = unix.Kill(os.Getpid(), unix.SIGKILL) },
+		WrongAccount: c.WrongAccount, MissEvery: c.MissEvery,
+		Crash: func() { _ = unix.Kill(os.Getpid(), unix.SIGKILL) },
 	}
 }
 

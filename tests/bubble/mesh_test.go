@@ -57,10 +57,15 @@ type options struct {
 	snapshotEvery int     // entries; 0 for the log's own default
 	idle          int     // last nodes that have joined and are not yet started
 	diverges      bool    // ledgers are made to differ
+	checkShare    float64 // of pieces that are searched twice
+	liar          int     // number of the node, from 1, whose device misses survivors; 0 for none
 	observe       func(node int, index uint64, s *jobs.State)
 }
 
 const defaultRate = 20_000
+
+// missEvery is how seldom a liar's seeds are missed: in every piece of some seconds.
+const missEvery = 1000
 
 // mesh is a mesh of nodes in one bubble.
 type mesh struct {
@@ -139,6 +144,7 @@ func (m *mesh) up(i int) {
 		c.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	}
 	c.Node.Slots = []node.SlotConfig{{Device: "sim", SimRate: m.rate}}
+	c.Search.CheckShare = m.checkShare
 	if m.snapshotEvery > 0 {
 		c.Raft.SnapshotEvery = m.snapshotEvery
 	}
@@ -146,7 +152,11 @@ func (m *mesh) up(i int) {
 	c.Seams = node.Seams{
 		PacketConn: m.listen(addr(i)), NoSocket: true,
 		Executor: func(_ int, c node.SlotConfig) (slot.Executor, error) {
-			return m.record.watch(i, slot.NewInProcess(0, kernels.NewSim(kernels.SimConfig{Rate: c.SimRate}))), nil
+			sim := kernels.SimConfig{Rate: c.SimRate}
+			if m.liar == i+1 {
+				sim.MissEvery = missEvery
+			}
+			return m.record.watch(i, slot.NewInProcess(0, kernels.NewSim(sim))), nil
 		},
 		DialFrom: func(kind transport.Kind) net.PacketConn {
 			if p, known := planeOf(kind); known {

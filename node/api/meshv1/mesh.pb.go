@@ -2792,7 +2792,8 @@ type StatusReply struct {
 	Version       string                 `protobuf:"bytes,11,opt,name=version,proto3" json:"version,omitempty"`
 	Survives      string                 `protobuf:"bytes,12,opt,name=survives,proto3" json:"survives,omitempty"` // what the mesh can lose now
 	Alarms        []string               `protobuf:"bytes,13,rep,name=alarms,proto3" json:"alarms,omitempty"`
-	Scripts       string                 `protobuf:"bytes,14,opt,name=scripts,proto3" json:"scripts,omitempty"` // how the answering node keeps scripts apart, or why it refuses them
+	Scripts       string                 `protobuf:"bytes,14,opt,name=scripts,proto3" json:"scripts,omitempty"`         // how the answering node keeps scripts apart, or why it refuses them
+	Quarantined   []string               `protobuf:"bytes,15,rep,name=quarantined,proto3" json:"quarantined,omitempty"` // slots that gave wrong answers and get no more work, with the reason
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2923,6 +2924,13 @@ func (x *StatusReply) GetScripts() string {
 		return x.Scripts
 	}
 	return ""
+}
+
+func (x *StatusReply) GetQuarantined() []string {
+	if x != nil {
+		return x.Quarantined
+	}
+	return nil
 }
 
 type CreateTokenRequest struct {
@@ -3643,7 +3651,7 @@ const file_mesh_proto_rawDesc = "" +
 	"\fscript_slots\x18\n" +
 	" \x01(\rR\vscriptSlots\"3\n" +
 	"\rStatusRequest\x12\"\n" +
-	"\flinearizable\x18\x01 \x01(\bR\flinearizable\"\xe6\x02\n" +
+	"\flinearizable\x18\x01 \x01(\bR\flinearizable\"\x88\x03\n" +
 	"\vStatusReply\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x16\n" +
@@ -3659,7 +3667,8 @@ const file_mesh_proto_rawDesc = "" +
 	"\aversion\x18\v \x01(\tR\aversion\x12\x1a\n" +
 	"\bsurvives\x18\f \x01(\tR\bsurvives\x12\x16\n" +
 	"\x06alarms\x18\r \x03(\tR\x06alarms\x12\x18\n" +
-	"\ascripts\x18\x0e \x01(\tR\ascripts\"w\n" +
+	"\ascripts\x18\x0e \x01(\tR\ascripts\x12 \n" +
+	"\vquarantined\x18\x0f \x03(\tR\vquarantined\"w\n" +
 	"\x12CreateTokenRequest\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x1f\n" +
 	"\vttl_seconds\x18\x02 \x01(\x04R\n" +
