@@ -192,7 +192,7 @@ func (c *Hello) apply(s *State) Outcome {
 	case c.Incarnation == n.Incarnation:
 		return Outcome{}
 	}
-	s.endAllClaims(n)
+	s.endClaims(n)
 	s.fleet.leave(n)
 	s.change(n, func() {
 		n.Incarnation, n.Alive, n.Since, n.Addr, n.Version = c.Incarnation, true, s.now, c.Addr, c.Version
@@ -219,22 +219,22 @@ func (c *Expire) apply(s *State) Outcome {
 		return refuse(StaleIncarnation, "incarnation %d of node %s is not the current one", c.Incarnation, c.Node)
 	}
 	if n.Alive {
-		s.endAllClaims(n)
+		s.endClaims(n)
 		s.fleet.leave(n)
 		s.change(n, func() { n.Alive, n.Since = false, s.now })
 	}
 	return Outcome{}
 }
 
-// endAllClaims opens again whatever a node holds, without counting an attempt.
-func (s *State) endAllClaims(n *Node) {
+// endClaims opens again whatever a node holds, without counting an attempt.
+func (s *State) endClaims(n *Node) {
 	for _, sl := range n.Slots {
-		s.endClaims(sl)
+		s.vacate(sl)
 	}
 }
 
-// endClaims opens again whatever a slot holds, without counting an attempt.
-func (s *State) endClaims(sl *Slot) {
+// vacate opens again whatever a slot holds, without counting an attempt.
+func (s *State) vacate(sl *Slot) {
 	for len(sl.Claims) > 0 {
 		c := s.claims[sl.Claims[0]]
 		j := s.jobs[c.Job]

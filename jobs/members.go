@@ -101,7 +101,7 @@ func (c *Forget) apply(s *State) Outcome {
 	if len(s.nodes) == 1 {
 		return refuse(Limit, "node %s is the last member of its mesh", n.Name)
 	}
-	s.endAllClaims(n)
+	s.endClaims(n)
 	s.fleet.leave(n)
 	for _, j := range s.jobsBySeq() {
 		for stage := range j.Stages {

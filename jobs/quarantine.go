@@ -49,7 +49,7 @@ func (c *Quarantine) apply(s *State) Outcome {
 	if _, already := sl.Quarantined(); already {
 		return Outcome{}
 	}
-	s.endClaims(sl)
+	s.vacate(sl)
 	label := quarantined + c.Reason
 	s.change(&slotRecord{c.Slot, sl}, func() { sl.Label = label[:min(len(label), MaxTextBytes)] })
 	if j := s.jobs[c.Job]; j != nil && !j.State.Terminal() {
