@@ -3,6 +3,7 @@ package kernels
 import (
 	"math"
 	"math/big"
+	"math/rand/v2"
 	"testing"
 )
 
@@ -71,6 +72,44 @@ func TestExpectedCounts(t *testing.T) {
 	found, want := float64(len(mustSearch(t, s, r).found)), Expected(s, r.Size())
 	if math.Abs(found-want) > 6*math.Sqrt(want) {
 		t.Errorf("%g survivors, expected %g", found, want)
+	}
+}
+
+// TestWindowsOfChance holds the baseline against searches for simulated random
+// draws: the windows that the original system ran for months on, and longer ones.
+func TestWindowsOfChance(t *testing.T) {
+	for name, tt := range map[string]struct {
+		spec   Spec
+		draws  int
+		warned bool
+	}{
+		"window of two, one of them": {Spec{Skip: Bounds{0, 56}, MinMatches: 1}, 2, true},
+		"two of eight":               {Spec{Observe: "mod:100", Skip: Bounds{0, 16}, MinMatches: 2}, 8, true},
+		"all of ten":                 {Spec{Skip: Bounds{0, 16}, MinMatches: 10}, 10, false},
+	} {
+		rng := rand.New(rand.NewPCG(9, uint64(tt.draws)))
+		r := Range{0, 1999}
+		var found, expected float64
+		for range 20 { // windows
+			spec := tt.spec
+			spec.Generators, spec.Observe = []string{"compat:xorshift64"}, or(spec.Observe, "mod:1000")
+			values := make([]uint64, tt.draws)
+			for i := range values {
+				values[i] = rng.Uint64N(100)
+			}
+			spec.Draws = drawsFrom(values...)
+			s := mustCompile(t, spec)
+			s.def = scattered(s.def) // neighbouring seeds of weak generators are not independent
+			n := uint64(len(mustSearch(t, s, r).found))
+			if Indistinguishable(Expected(s, r.Size()), n) != tt.warned {
+				t.Errorf("%s: %d survivors where %g are expected: warned %t", name, n, Expected(s, r.Size()), !tt.warned)
+			}
+			found += float64(n)
+			expected += Expected(s, r.Size())
+		}
+		if math.Abs(found-expected) > 6*math.Sqrt(expected)+0.02*expected || tt.warned && expected < 500 {
+			t.Errorf("%s: %g survivors of random draws, expected %g", name, found, expected)
+		}
 	}
 }
 

@@ -34,8 +34,8 @@ type Config struct {
 	Gossip  GossipConfig  `toml:"gossip"`
 	Session SessionConfig `toml:"session"`
 	Storage StorageConfig `toml:"storage"`
-	Scripts ScriptsConfig `toml:"scripts"`
 	Search  SearchConfig  `toml:"search"`
+	Scripts ScriptsConfig `toml:"scripts"`
 }
 
 // NodeConfig is about this machine. A table [node.NAME] overrides it for one node.

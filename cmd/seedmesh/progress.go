@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"seedmesh/kernels"
+	"seedmesh/node/api/meshv1"
 )
 
 // progress is how far a search has come.
@@ -138,6 +139,15 @@ func cut(s string, columns int) string {
 		return s[:columns]
 	}
 	return s
+}
+
+// byChance says what a job's survivors, or records, are worth.
+func byChance(j *meshv1.JobInfo) string {
+	what := "survivors"
+	if t := j.GetType(); t == kernels.TypeAnalysis || t == kernels.TypeCorrelation {
+		what = "records"
+	}
+	return fmt.Sprintf("%s (%s expected by chance)", what, chance(j.GetExpectedByChance()))
 }
 
 // warnChance says so when a result cannot tell a true seed from chance.

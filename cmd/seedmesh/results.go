@@ -29,20 +29,23 @@ func newResults(e *env) *cobra.Command {
 			if !ok {
 				return &usageError{what: fmt.Sprintf("the format %q is unknown", clip(format)), next: "use --format jsonl, json or csv"}
 			}
-			if output != "" || d.preserve {
-				info, err := call(c.Context(), e, meshv1connect.MeshClient.Job, &meshv1.JobRequest{Job: args[0]})
-				if err != nil {
-					return err
-				}
-				if isScripts(info) {
-					d.dir, d.below = output, true
-					return e.deliver(c.Context(), info.GetId(), partial, &d)
-				}
+			info, err := call(c.Context(), e, meshv1connect.MeshClient.Job, &meshv1.JobRequest{Job: args[0]})
+			if err != nil {
+				return err
 			}
-			return e.writeTo(output, func(w io.Writer) error {
+			if isScripts(info) && (output != "" || d.preserve) {
+				d.dir, d.below = output, true
+				return e.deliver(c.Context(), info.GetId(), partial, &d)
+			}
+			err = e.writeTo(output, func(w io.Writer) error {
 				lines := convert(w)
-				return errors.Join(e.streamResults(c.Context(), args[0], partial, lines), lines.Close())
+				return errors.Join(e.streamResults(c.Context(), info.GetId(), partial, lines), lines.Close())
 			})
+			if err == nil && !isScripts(info) {
+				_, _ = fmt.Fprintf(e.stderr, "%s %s\n", info.GetSurvivors(), byChance(info))
+				err = warn(e.stderr, info.GetWarning())
+			}
+			return err
 		},
 	}
 	flags := c.Flags()
