@@ -118,8 +118,8 @@ func parseSearchJob(raw json.RawMessage) (*searchJob, error) {
 	}
 	if k := j.kind(); k != "sieve" && k != "reverse_sieve" {
 		return nil, &usageError{
-			what: fmt.Sprintf("the job %q has the type %q", clip(j.ID), clip(k)), why: "a mesh runs searches (sieve, reverse_sieve) and scripts",
-			next: "run the analysis as a script: seedmesh exec -- python3 analysis.py",
+			what: fmt.Sprintf("the job %q has the type %q", clip(j.ID), clip(k)), why: "the coordinator runs searches (sieve, reverse_sieve) and scripts",
+			next: "for statistics of streams use seedmesh analysis or seedmesh correlation; another program runs as a script: seedmesh exec -- python3 analysis.py",
 		}
 	}
 	if j.ID == "" {

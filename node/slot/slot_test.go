@@ -56,6 +56,33 @@ func contract(t *testing.T, make_ func(t *testing.T, rate float64) Executor) {
 			t.Errorf("%d survivors", len(got))
 		}
 	})
+	run("figures", func(t *testing.T) {
+		x := make_(t, 1e9)
+		spec := kernels.Spec{Generators: []string{"lcg32"}, Observe: "raw", Analysis: &kernels.Analysis{
+			Type: kernels.TypeAnalysis, Samples: 6000, Seeds: 300, MaxP: 1, Lags: kernels.DefaultLags(6000), Bins: kernels.MaxBins,
+		}}
+		search, err := spec.Compile("lcg32")
+		if err != nil {
+			t.Fatal(err)
+		}
+		task := Task{Spec: spec.Encode(), Generator: "lcg32", Range: kernels.Range{First: 7, Last: 306}}
+		next := task.Range.First
+		task.Emit = func(batch []kernels.Survivor) error {
+			if bytes := len(batch) * len(batch[0].Figures); bytes > maxFigures {
+				t.Errorf("a batch with %d bytes of figures", bytes)
+			}
+			for _, v := range batch {
+				if want, _ := search.Record(next); v != want {
+					t.Errorf("seed %d: a record that is not the reference's", next)
+				}
+				next++
+			}
+			return nil
+		}
+		if res, err := x.Run(t.Context(), task); err != nil || res.Last != task.Range.Last || next != task.Range.Last+1 {
+			t.Errorf("result %+v, %v, records up to seed %d", res, err, next-1)
+		}
+	})
 	run("stop", func(t *testing.T) {
 		x := make_(t, 1e5)
 		task := longTask()
@@ -375,8 +402,9 @@ func TestTail(t *testing.T) {
 
 func FuzzFrames(f *testing.F) {
 	batch := []kernels.Survivor{{Seed: 5, Matches: 1, Skip: 2, Offset: 3}, {Seed: 6}}
+	figures := []kernels.Survivor{{Seed: 5, Figures: "12345678"}, {Seed: 6, Figures: "abcdefgh"}}
 	for _, m := range []proto.Message{
-		survivorsReport(1, batch), doneReport(1, outcome{ok: true, last: 7}), errorReport(1, Failed, "x"),
+		survivorsReport(1, batch), survivorsReport(1, figures), doneReport(1, outcome{ok: true, last: 7}), errorReport(1, Failed, "x"),
 		progressReport(1, 2), searchCommand(1, smallTask()),
 	} {
 		b, err := proto.Marshal(m)
