@@ -1,0 +1,78 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+
+	"seedmesh/kernels"
+)
+
+// An Accelerator is one device that a programming interface reaches: the same
+// GPU is there once for each interface that this machine has a driver for.
+type Accelerator struct {
+	Kind   string // as cluster.toml names the interface
+	Number int    // from 0, over all devices of the interface
+	Name   string // vendor, model and versions
+	PCI    string // such as 0000:03:00.0; empty where the interface does not say
+}
+
+// Accelerators is what a machine has drivers for.
+type Accelerators struct {
+	List    []Accelerator
+	Missing map[string]string // by kind, why there is none
+}
+
+// openers say how one of each kind is opened.
+var openers = map[string]func(number int) (kernels.Device, error){
+	kernels.OpenCL: func(number int) (kernels.Device, error) { return kernels.OpenOpenCL(number, "") },
+}
+
+// maxOfKind is how many accelerators of a kind are listed.
+const maxOfKind = 64
+
+// listAccelerators opens one after the other. It does not return where a driver aborts.
+func listAccelerators(kind string) (a Accelerators, err error) {
+	open, known := openers[kind]
+	if !known {
+		return a, errors.New("there is no accelerator of the kind " + kind)
+	}
+	for n := range maxOfKind {
+		d, err := open(n)
+		switch {
+		case err != nil && n == 0:
+			a.Missing = map[string]string{kind: errors.Unwrap(err).Error()}
+			return a, nil
+		case err != nil:
+			return a, nil
+		}
+		a.List = append(a.List, Accelerator{kind, n, kernels.Identity(d), kernels.PCI(d)})
+		if err := d.Close(); err != nil {
+			return a, err
+		}
+	}
+	return a, nil
+}
+
+// FindAccelerators lists what this machine has drivers for. Each interface is
+// asked in a process of its own; one that does not answer is missing.
+func FindAccelerators(ctx context.Context) (all Accelerators, err error) {
+	all.Missing = map[string]string{}
+	for _, kind := range slices.Sorted(maps.Keys(openers)) {
+		p := prober{command: selfProbe(), limit: probeLimit}
+		a, err := p.ask("accelerators", kind)
+		switch {
+		case ctx.Err() != nil:
+			return all, ctx.Err()
+		case err != nil:
+			all.Missing[kind] = err.Error()
+		default:
+			all.List = append(all.List, a.Accelerators.List...)
+			if why := a.Accelerators.Missing[kind]; why != "" {
+				all.Missing[kind] = why
+			}
+		}
+	}
+	return all, nil
+}
