@@ -1,6 +1,9 @@
 package kernels
 
-import "time"
+import (
+	"runtime"
+	"time"
+)
 
 // How the pace of a vector unit is measured.
 const (
@@ -8,12 +11,42 @@ const (
 	paceTries = 50     // the best counts
 )
 
+// VectorUnits names the CPU's vector units, the fastest first.
+func VectorUnits() (names []string) {
+	for _, u := range vectorUnits() {
+		names = append(names, u.name)
+	}
+	return names
+}
+
+// NewCPUOn is [NewCPU] with the vector unit of a name, or with none of them for "".
+// ok is false when the CPU has no such unit.
+func NewCPUOn(unit string, threads int) (d Device, ok bool) {
+	if threads <= 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	u, ok := unitOf(unit)
+	return cpu{threads: threads, unit: u}, ok
+}
+
+func unitOf(name string) (u *vectorUnit, ok bool) {
+	for _, u := range vectorUnits() {
+		if u.name == name {
+			return u, true
+		}
+	}
+	return nil, name == ""
+}
+
 // CPULimit is how many seeds of a search one core of this CPU could test in a
-// second if it issued vector instructions without a pause, at the pace that it
-// reaches with independent additions; instructions that only move data are left
-// out. ok is false when the search is not made with vectors.
-func CPULimit(s *Search) (seedsPerSecond float64, ok bool) {
-	c := cpu{unit: chosenUnit()}
+// second if it issued instructions of a vector unit without a pause, at the pace
+// that it reaches with independent additions; instructions that only move data are
+// left out. ok is false when the search is not made with vectors.
+func CPULimit(unit string, s *Search) (seedsPerSecond float64, ok bool) {
+	c := cpu{}
+	if c.unit, ok = unitOf(unit); !ok {
+		return 0, false
+	}
 	plan, ok := c.vectors(s)
 	if !ok {
 		return 0, false
