@@ -57,7 +57,7 @@ type SlotConfig struct {
 	Number  int     `toml:"number"`   // of an opencl slot's device, from 0 over all drivers
 	Threads int     `toml:"threads"`  // of a cpu slot; 0 for all cores
 	SimRate float64 `toml:"sim_rate"` // seeds a second of a sim slot
-	GPU     string  `toml:"gpu"`      // number or UUID of the GPU that its tasks see; empty for none
+	GPU     string  `toml:"gpu"`      // number, UUID or PCI id of the GPU that its tasks see; empty for none. One named by UUID or PCI id is also that of its searches
 }
 
 // RaftConfig has the timings of the replicated log.
@@ -401,7 +401,7 @@ func (n NodeConfig) checkGPUs() error {
 		case n.GPUVendor == "":
 			return invalidConfig(fmt.Sprintf("node.slot %d has the gpu %q, and there is no node.gpu_vendor", i, s.GPU), `such as gpu_vendor = "amd"`)
 		case strings.ContainsAny(s.GPU, ", \t\n\x00"):
-			return invalidConfig(fmt.Sprintf("node.slot %d: the gpu %q is not one", i, s.GPU), `use a number or a UUID, such as gpu = "0"`)
+			return invalidConfig(fmt.Sprintf("node.slot %d: the gpu %q is not one", i, s.GPU), `use a number, a UUID or a PCI id, such as gpu = "0000:03:00.0"; seedmesh devices lists them`)
 		case taken[s.GPU]:
 			return invalidConfig(fmt.Sprintf("two slots have the gpu %q", s.GPU), "give each its own")
 		}

@@ -24,6 +24,7 @@ import (
 	"seedmesh/jobs"
 	"seedmesh/kernels"
 	"seedmesh/node/blob"
+	"seedmesh/node/host"
 	"seedmesh/node/slot"
 	"seedmesh/transport"
 )
@@ -38,6 +39,7 @@ const (
 	kindWords   transport.Kind = "seedmesh-words/1"
 	kindCheck   transport.Kind = "seedmesh-check/1"
 	kindAdmit   transport.Kind = "seedmesh-admit/1"
+	kindFacts   transport.Kind = "seedmesh-facts/1"
 )
 
 // Version is the program's version, set when it is built.
@@ -51,6 +53,7 @@ type Seams struct {
 	DialFrom   func(transport.Kind) net.PacketConn              // sockets to dial from, by kind, instead of PacketConn
 	Clock      func() time.Time                                 // wall clock, instead of time.Now
 	Observe    func(index uint64, s *jobs.State)                // sees the ledger after every entry applied here
+	Machine    *host.Watch                                      // instead of this machine
 
 }
 
@@ -69,6 +72,7 @@ type Node struct {
 	workers   []*worker
 	pinned    pins
 	site      *site
+	machine   *machine
 
 	gate        sync.Mutex // passed by every start of an attempt and every reading of what is applied for a ping
 	incarnation uint64     // guarded by gate
@@ -108,7 +112,7 @@ func Open(c Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.cfg.Logger = c.Logger.With("node", d.Name)
-	for _, start := range []func() error{n.openStore, n.openEndpoint, n.openLog, n.openGossip, n.openSite, n.openSlots, n.begin, n.openAPI} {
+	for _, start := range []func() error{n.openStore, n.openEndpoint, n.openLog, n.openGossip, n.openMachine, n.openSite, n.openSlots, n.begin, n.openAPI} {
 		if err := start(); err != nil {
 			return nil, err
 		}
@@ -169,7 +173,7 @@ func (n *Node) openEndpoint() error {
 	}
 	n.ep, err = transport.Open(transport.Config{
 		Conn: conn, Identity: creds, ResetKey: sha256.Sum256(append([]byte("reset"), n.dir.Secret...)), Logger: n.cfg.Logger,
-		Kinds:  []transport.Kind{kindGossip, kindRaft, kindForward, kindSession, kindBlob, kindWords, kindCheck, kindAdmit, transport.KindHTTP3},
+		Kinds:  []transport.Kind{kindGossip, kindRaft, kindForward, kindSession, kindBlob, kindWords, kindCheck, kindAdmit, kindFacts, transport.KindHTTP3},
 		Roles:  streamRoles,
 		Refuse: n.refuses, DialFrom: n.cfg.Seams.DialFrom, Time: n.cfg.Seams.Clock,
 	})
@@ -191,6 +195,7 @@ var streamRoles = map[transport.Kind][]string{
 	kindWords:   {transport.RoleVoter, transport.RoleWorker},
 	kindCheck:   {transport.RoleVoter, transport.RoleWorker},
 	kindAdmit:   {transport.RoleVoter, transport.RoleWorker},
+	kindFacts:   {transport.RoleVoter, transport.RoleWorker},
 }
 
 // ListenError says that the node's port cannot be had.
@@ -351,7 +356,7 @@ func (n *Node) begin() error {
 	}
 	n.ep.ServeJoin(n.serveJoin)
 	for _, loop := range []func(context.Context){
-		n.session.run, n.overseer.run, n.serveSessions, n.serveBlobs, n.serveWords, n.serveChecks, n.serveAdmit, n.announce, n.upkeep, n.findMembers,
+		n.session.run, n.overseer.run, n.serveSessions, n.serveBlobs, n.serveWords, n.serveChecks, n.serveAdmit, n.serveFacts, n.machine.run, n.announce, n.upkeep, n.findMembers,
 	} {
 		n.goDo(func() { loop(n.ctx) })
 	}

@@ -60,7 +60,7 @@ func (o *overseer) heard(id jobs.NodeID, p ping) pong {
 	if known && p.DigestIndex > 0 && digest != p.Digest {
 		o.alarm(fmt.Sprintf("the ledger of node %s differs from the leader's at index %d: stop that node, remove it with seedmesh node rm, and let it join again", id, p.DigestIndex))
 	}
-	answer := pong{Term: term, Quiet: o.quiet, Trim: o.trims[id], Working: slices.Clone(o.working), Alarms: slices.Clone(o.alarms)}
+	answer := pong{Term: term, Quiet: o.quiet, Trim: o.trims[id], Working: slices.Clone(o.working), Alarms: append(slices.Clone(o.alarms), o.sick()...)}
 	delete(o.trims, id)
 	return answer
 }
@@ -70,6 +70,20 @@ func (o *overseer) alarm(text string) {
 		o.n.cfg.Logger.Error("alarm", "what", text)
 		o.alarms = append(o.alarms, text)
 	}
+}
+
+// sick lists the GPUs that living nodes say should not be given work.
+func (o *overseer) sick() []string {
+	var list []string
+	for id, s := range o.seen {
+		for _, text := range s.Sick {
+			if time.Since(s.at) < leaveToStart {
+				list = append(list, fmt.Sprintf("node %s: %s", o.n.nameOf(id), text))
+			}
+		}
+	}
+	slices.Sort(list)
+	return list[:min(len(list), maxAlarms)]
 }
 
 // begin forgets what an earlier leadership knew.

@@ -598,28 +598,32 @@ func (s *service) Nodes(ctx context.Context, r *connect.Request[v1.NodesRequest]
 	reply := &v1.NodesReply{}
 	reply.Index = s.n.log.View(func(st *jobs.State) {
 		for _, m := range st.Nodes() {
-			info := &v1.NodeInfo{
-				Name: m.Name, Address: m.Addr, State: "dead", Role: "nonvoter", Leader: m.ID == leader, Version: m.Version,
-				Slots: uint32(len(m.Slots)), Id: m.ID.String(),
-			}
-			if m.Role == jobs.Client {
-				info.Role = "client"
-			}
-			if m.Alive {
-				info.State = s.n.gossip.state(m.ID.String())
-				if m.ID == s.n.id {
-					info.State = "alive"
-				}
-			}
-			if voters[m.ID] {
-				info.Role = "voter"
-			}
-			info.Busy, info.ScriptSlots = busySlots(m), scriptSlots(m)
-			reply.Nodes = append(reply.Nodes, info)
+			reply.Nodes = append(reply.Nodes, s.nodeInfo(m, m.ID == leader, voters[m.ID]))
 		}
 	})
 	slices.SortFunc(reply.Nodes, func(a, b *v1.NodeInfo) int { return strings.Compare(a.Name, b.Name) })
 	return connect.NewResponse(reply), nil
+}
+
+func (s *service) nodeInfo(m *jobs.Node, leads, votes bool) *v1.NodeInfo {
+	info := &v1.NodeInfo{
+		Name: m.Name, Address: m.Addr, State: "dead", Role: "nonvoter", Leader: leads, Version: m.Version,
+		Slots: uint32(len(m.Slots)), Id: m.ID.String(),
+	}
+	if m.Role == jobs.Client {
+		info.Role = "client"
+	}
+	if m.Alive {
+		info.State = s.n.gossip.state(m.ID.String())
+		if m.ID == s.n.id {
+			info.State = "alive"
+		}
+	}
+	if votes {
+		info.Role = "voter"
+	}
+	info.Busy, info.ScriptSlots = busySlots(m), scriptSlots(m)
+	return info
 }
 
 func busySlots(m *jobs.Node) (busy uint32) {
@@ -664,7 +668,7 @@ func (s *service) Status(ctx context.Context, r *connect.Request[v1.StatusReques
 	leader, _ := s.n.log.Leader()
 	reply := &v1.StatusReply{
 		Cluster: s.n.dir.Cluster, Node: s.n.dir.Name, Term: s.n.log.Term(), Version: Version, Alarms: s.n.session.view().Alarms, Voters: []string{},
-		Scripts: s.n.site.isolation(),
+		Scripts: s.n.site.isolation(), Devices: deviceInfos(s.n.machine.look(ctx)),
 	}
 	living := 0
 	reply.Applied = s.n.log.View(func(st *jobs.State) {

@@ -24,6 +24,14 @@ type Accelerators struct {
 	Missing map[string]string // by kind, why there is none
 }
 
+// Why says why a device of a kind is not in the list.
+func (a Accelerators) Why(kind string) string {
+	if why := a.Missing[kind]; why != "" {
+		return why
+	}
+	return "its driver does not list it"
+}
+
 // openers say how one of each kind is opened.
 var openers = map[string]func(number int) (kernels.Device, error){
 	kernels.OpenCL: func(number int) (kernels.Device, error) { return kernels.OpenOpenCL(number, "") },
@@ -55,12 +63,12 @@ func listAccelerators(kind string) (a Accelerators, err error) {
 	return a, nil
 }
 
-// FindAccelerators lists what this machine has drivers for. Each interface is
-// asked in a process of its own; one that does not answer is missing.
-func FindAccelerators(ctx context.Context) (all Accelerators, err error) {
+// Accelerators lists what the machine has drivers for. Each interface is asked in
+// a process of its own; one that does not answer is missing.
+func (w *Watch) Accelerators(ctx context.Context) (all Accelerators, err error) {
 	all.Missing = map[string]string{}
 	for _, kind := range slices.Sorted(maps.Keys(openers)) {
-		p := prober{command: selfProbe(), limit: probeLimit}
+		p := prober{command: w.config.Probe, limit: probeLimit}
 		a, err := p.ask("accelerators", kind)
 		switch {
 		case ctx.Err() != nil:

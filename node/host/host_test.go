@@ -305,13 +305,14 @@ func TestAccelerators(t *testing.T) {
 	if _, err := os.Stat("/etc/OpenCL/vendors/pocl.icd"); err != nil {
 		t.Skip("PoCL is not installed")
 	}
-	all, err := FindAccelerators(t.Context())
+	w := NewWatch(Config{Probe: selfProbe()})
+	all, err := w.Accelerators(t.Context())
 	if err != nil || len(all.List) == 0 || all.List[0].Kind != kernels.OpenCL || !strings.Contains(all.List[0].Name, "pthread") {
-		t.Errorf("FindAccelerators = %+v, %v", all, err)
+		t.Errorf("Accelerators = %+v, %v", all, err)
 	}
 	t.Setenv("OCL_ICD_VENDORS", t.TempDir())
-	if all, err := FindAccelerators(t.Context()); err != nil || len(all.List) != 0 || all.Missing[kernels.OpenCL] == "" {
-		t.Errorf("FindAccelerators without a driver = %+v, %v", all, err)
+	if all, err := w.Accelerators(t.Context()); err != nil || len(all.List) != 0 || all.Missing[kernels.OpenCL] == "" {
+		t.Errorf("Accelerators without a driver = %+v, %v", all, err)
 	}
 }
 

@@ -2733,6 +2733,351 @@ func (x *NodeInfo) GetScriptSlots() uint32 {
 	return 0
 }
 
+type NodeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeRequest) Reset() {
+	*x = NodeRequest{}
+	mi := &file_mesh_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeRequest) ProtoMessage() {}
+
+func (x *NodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeRequest.ProtoReflect.Descriptor instead.
+func (*NodeRequest) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *NodeRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+type NodeReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          *NodeInfo              `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Scripts       string                 `protobuf:"bytes,2,opt,name=scripts,proto3" json:"scripts,omitempty"` // how it keeps scripts apart, or why it refuses them
+	Slots         []*SlotInfo            `protobuf:"bytes,3,rep,name=slots,proto3" json:"slots,omitempty"`
+	Devices       []*DeviceInfo          `protobuf:"bytes,4,rep,name=devices,proto3" json:"devices,omitempty"`
+	Problem       string                 `protobuf:"bytes,5,opt,name=problem,proto3" json:"problem,omitempty"` // why scripts and devices are not known
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeReply) Reset() {
+	*x = NodeReply{}
+	mi := &file_mesh_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeReply) ProtoMessage() {}
+
+func (x *NodeReply) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeReply.ProtoReflect.Descriptor instead.
+func (*NodeReply) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *NodeReply) GetNode() *NodeInfo {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *NodeReply) GetScripts() string {
+	if x != nil {
+		return x.Scripts
+	}
+	return ""
+}
+
+func (x *NodeReply) GetSlots() []*SlotInfo {
+	if x != nil {
+		return x.Slots
+	}
+	return nil
+}
+
+func (x *NodeReply) GetDevices() []*DeviceInfo {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
+}
+
+func (x *NodeReply) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+type SlotInfo struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Slot          uint32                 `protobuf:"varint,1,opt,name=slot,proto3" json:"slot,omitempty"`
+	Device        string                 `protobuf:"bytes,2,opt,name=device,proto3" json:"device,omitempty"`
+	Gpu           string                 `protobuf:"bytes,3,opt,name=gpu,proto3" json:"gpu,omitempty"`          // that its tasks see, or its searches run on
+	Scripts       bool                   `protobuf:"varint,4,opt,name=scripts,proto3" json:"scripts,omitempty"` // whether it takes tasks of script jobs
+	Busy          bool                   `protobuf:"varint,5,opt,name=busy,proto3" json:"busy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SlotInfo) Reset() {
+	*x = SlotInfo{}
+	mi := &file_mesh_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SlotInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SlotInfo) ProtoMessage() {}
+
+func (x *SlotInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SlotInfo.ProtoReflect.Descriptor instead.
+func (*SlotInfo) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *SlotInfo) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *SlotInfo) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *SlotInfo) GetGpu() string {
+	if x != nil {
+		return x.Gpu
+	}
+	return ""
+}
+
+func (x *SlotInfo) GetScripts() bool {
+	if x != nil {
+		return x.Scripts
+	}
+	return false
+}
+
+func (x *SlotInfo) GetBusy() bool {
+	if x != nil {
+		return x.Busy
+	}
+	return false
+}
+
+// DeviceInfo is one GPU of a node. What is not known is empty, 0 bytes, or -1.
+type DeviceInfo struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Vendor          string                 `protobuf:"bytes,1,opt,name=vendor,proto3" json:"vendor,omitempty"` // nvidia, amd
+	Model           string                 `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	Pci             string                 `protobuf:"bytes,3,opt,name=pci,proto3" json:"pci,omitempty"`
+	Uuid            string                 `protobuf:"bytes,4,opt,name=uuid,proto3" json:"uuid,omitempty"`
+	Number          int32                  `protobuf:"varint,5,opt,name=number,proto3" json:"number,omitempty"` // by which its vendor's libraries count it
+	Driver          string                 `protobuf:"bytes,6,opt,name=driver,proto3" json:"driver,omitempty"`
+	MemoryBytes     uint64                 `protobuf:"varint,7,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	MemoryUsedBytes uint64                 `protobuf:"varint,8,opt,name=memory_used_bytes,json=memoryUsedBytes,proto3" json:"memory_used_bytes,omitempty"`
+	Integrated      bool                   `protobuf:"varint,9,opt,name=integrated,proto3" json:"integrated,omitempty"` // part of a processor
+	State           string                 `protobuf:"bytes,10,opt,name=state,proto3" json:"state,omitempty"`           // ok, unknown, warning, sick
+	Notes           []string               `protobuf:"bytes,11,rep,name=notes,proto3" json:"notes,omitempty"`           // what is wrong, and what to do about it
+	Celsius         int32                  `protobuf:"varint,12,opt,name=celsius,proto3" json:"celsius,omitempty"`      // of the hottest sensor
+	CoreMhz         int32                  `protobuf:"varint,13,opt,name=core_mhz,json=coreMhz,proto3" json:"core_mhz,omitempty"`
+	MemoryMhz       int32                  `protobuf:"varint,14,opt,name=memory_mhz,json=memoryMhz,proto3" json:"memory_mhz,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *DeviceInfo) Reset() {
+	*x = DeviceInfo{}
+	mi := &file_mesh_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeviceInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeviceInfo) ProtoMessage() {}
+
+func (x *DeviceInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeviceInfo.ProtoReflect.Descriptor instead.
+func (*DeviceInfo) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *DeviceInfo) GetVendor() string {
+	if x != nil {
+		return x.Vendor
+	}
+	return ""
+}
+
+func (x *DeviceInfo) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *DeviceInfo) GetPci() string {
+	if x != nil {
+		return x.Pci
+	}
+	return ""
+}
+
+func (x *DeviceInfo) GetUuid() string {
+	if x != nil {
+		return x.Uuid
+	}
+	return ""
+}
+
+func (x *DeviceInfo) GetNumber() int32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *DeviceInfo) GetDriver() string {
+	if x != nil {
+		return x.Driver
+	}
+	return ""
+}
+
+func (x *DeviceInfo) GetMemoryBytes() uint64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *DeviceInfo) GetMemoryUsedBytes() uint64 {
+	if x != nil {
+		return x.MemoryUsedBytes
+	}
+	return 0
+}
+
+func (x *DeviceInfo) GetIntegrated() bool {
+	if x != nil {
+		return x.Integrated
+	}
+	return false
+}
+
+func (x *DeviceInfo) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *DeviceInfo) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
+func (x *DeviceInfo) GetCelsius() int32 {
+	if x != nil {
+		return x.Celsius
+	}
+	return 0
+}
+
+func (x *DeviceInfo) GetCoreMhz() int32 {
+	if x != nil {
+		return x.CoreMhz
+	}
+	return 0
+}
+
+func (x *DeviceInfo) GetMemoryMhz() int32 {
+	if x != nil {
+		return x.MemoryMhz
+	}
+	return 0
+}
+
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Linearizable  bool                   `protobuf:"varint,1,opt,name=linearizable,proto3" json:"linearizable,omitempty"`
@@ -2742,7 +3087,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_mesh_proto_msgTypes[35]
+	mi := &file_mesh_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2754,7 +3099,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[35]
+	mi := &file_mesh_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2767,7 +3112,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{35}
+	return file_mesh_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *StatusRequest) GetLinearizable() bool {
@@ -2794,13 +3139,14 @@ type StatusReply struct {
 	Alarms        []string               `protobuf:"bytes,13,rep,name=alarms,proto3" json:"alarms,omitempty"`
 	Scripts       string                 `protobuf:"bytes,14,opt,name=scripts,proto3" json:"scripts,omitempty"`         // how the answering node keeps scripts apart, or why it refuses them
 	Quarantined   []string               `protobuf:"bytes,15,rep,name=quarantined,proto3" json:"quarantined,omitempty"` // slots that gave wrong answers and get no more work, with the reason
+	Devices       []*DeviceInfo          `protobuf:"bytes,20,rep,name=devices,proto3" json:"devices,omitempty"`         // of the answering node
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_mesh_proto_msgTypes[36]
+	mi := &file_mesh_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2812,7 +3158,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[36]
+	mi := &file_mesh_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2825,7 +3171,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{36}
+	return file_mesh_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *StatusReply) GetCluster() string {
@@ -2933,6 +3279,13 @@ func (x *StatusReply) GetQuarantined() []string {
 	return nil
 }
 
+func (x *StatusReply) GetDevices() []*DeviceInfo {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
+}
+
 type CreateTokenRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Role          string                 `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
@@ -2945,7 +3298,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_mesh_proto_msgTypes[37]
+	mi := &file_mesh_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2957,7 +3310,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[37]
+	mi := &file_mesh_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2970,7 +3323,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{37}
+	return file_mesh_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *CreateTokenRequest) GetRole() string {
@@ -3014,7 +3367,7 @@ type CreateTokenReply struct {
 
 func (x *CreateTokenReply) Reset() {
 	*x = CreateTokenReply{}
-	mi := &file_mesh_proto_msgTypes[38]
+	mi := &file_mesh_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3026,7 +3379,7 @@ func (x *CreateTokenReply) String() string {
 func (*CreateTokenReply) ProtoMessage() {}
 
 func (x *CreateTokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[38]
+	mi := &file_mesh_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3039,7 +3392,7 @@ func (x *CreateTokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenReply.ProtoReflect.Descriptor instead.
 func (*CreateTokenReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{38}
+	return file_mesh_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *CreateTokenReply) GetToken() string {
@@ -3085,7 +3438,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_mesh_proto_msgTypes[39]
+	mi := &file_mesh_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3097,7 +3450,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[39]
+	mi := &file_mesh_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3110,7 +3463,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{39}
+	return file_mesh_proto_rawDescGZIP(), []int{43}
 }
 
 type ListTokensReply struct {
@@ -3122,7 +3475,7 @@ type ListTokensReply struct {
 
 func (x *ListTokensReply) Reset() {
 	*x = ListTokensReply{}
-	mi := &file_mesh_proto_msgTypes[40]
+	mi := &file_mesh_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3134,7 +3487,7 @@ func (x *ListTokensReply) String() string {
 func (*ListTokensReply) ProtoMessage() {}
 
 func (x *ListTokensReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[40]
+	mi := &file_mesh_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3147,7 +3500,7 @@ func (x *ListTokensReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensReply.ProtoReflect.Descriptor instead.
 func (*ListTokensReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{40}
+	return file_mesh_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListTokensReply) GetTokens() []*TokenInfo {
@@ -3170,7 +3523,7 @@ type TokenInfo struct {
 
 func (x *TokenInfo) Reset() {
 	*x = TokenInfo{}
-	mi := &file_mesh_proto_msgTypes[41]
+	mi := &file_mesh_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3182,7 +3535,7 @@ func (x *TokenInfo) String() string {
 func (*TokenInfo) ProtoMessage() {}
 
 func (x *TokenInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[41]
+	mi := &file_mesh_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3195,7 +3548,7 @@ func (x *TokenInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenInfo.ProtoReflect.Descriptor instead.
 func (*TokenInfo) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{41}
+	return file_mesh_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *TokenInfo) GetHash() string {
@@ -3242,7 +3595,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_mesh_proto_msgTypes[42]
+	mi := &file_mesh_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3254,7 +3607,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[42]
+	mi := &file_mesh_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3267,7 +3620,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{42}
+	return file_mesh_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RevokeTokenRequest) GetHash() string {
@@ -3285,7 +3638,7 @@ type RevokeTokenReply struct {
 
 func (x *RevokeTokenReply) Reset() {
 	*x = RevokeTokenReply{}
-	mi := &file_mesh_proto_msgTypes[43]
+	mi := &file_mesh_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3297,7 +3650,7 @@ func (x *RevokeTokenReply) String() string {
 func (*RevokeTokenReply) ProtoMessage() {}
 
 func (x *RevokeTokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[43]
+	mi := &file_mesh_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3310,7 +3663,7 @@ func (x *RevokeTokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenReply.ProtoReflect.Descriptor instead.
 func (*RevokeTokenReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{43}
+	return file_mesh_proto_rawDescGZIP(), []int{47}
 }
 
 type RemoveNodeRequest struct {
@@ -3323,7 +3676,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_mesh_proto_msgTypes[44]
+	mi := &file_mesh_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3335,7 +3688,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[44]
+	mi := &file_mesh_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3348,7 +3701,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{44}
+	return file_mesh_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RemoveNodeRequest) GetNode() string {
@@ -3374,7 +3727,7 @@ type RemoveNodeReply struct {
 
 func (x *RemoveNodeReply) Reset() {
 	*x = RemoveNodeReply{}
-	mi := &file_mesh_proto_msgTypes[45]
+	mi := &file_mesh_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3386,7 +3739,7 @@ func (x *RemoveNodeReply) String() string {
 func (*RemoveNodeReply) ProtoMessage() {}
 
 func (x *RemoveNodeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[45]
+	mi := &file_mesh_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3399,7 +3752,7 @@ func (x *RemoveNodeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeReply.ProtoReflect.Descriptor instead.
 func (*RemoveNodeReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{45}
+	return file_mesh_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *RemoveNodeReply) GetName() string {
@@ -3649,9 +4002,43 @@ const file_mesh_proto_rawDesc = "" +
 	"\x04busy\x18\b \x01(\rR\x04busy\x12\x0e\n" +
 	"\x02id\x18\t \x01(\tR\x02id\x12!\n" +
 	"\fscript_slots\x18\n" +
-	" \x01(\rR\vscriptSlots\"3\n" +
+	" \x01(\rR\vscriptSlots\"!\n" +
+	"\vNodeRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\"\xca\x01\n" +
+	"\tNodeReply\x12)\n" +
+	"\x04node\x18\x01 \x01(\v2\x15.seedmesh.v1.NodeInfoR\x04node\x12\x18\n" +
+	"\ascripts\x18\x02 \x01(\tR\ascripts\x12+\n" +
+	"\x05slots\x18\x03 \x03(\v2\x15.seedmesh.v1.SlotInfoR\x05slots\x121\n" +
+	"\adevices\x18\x04 \x03(\v2\x17.seedmesh.v1.DeviceInfoR\adevices\x12\x18\n" +
+	"\aproblem\x18\x05 \x01(\tR\aproblem\"v\n" +
+	"\bSlotInfo\x12\x12\n" +
+	"\x04slot\x18\x01 \x01(\rR\x04slot\x12\x16\n" +
+	"\x06device\x18\x02 \x01(\tR\x06device\x12\x10\n" +
+	"\x03gpu\x18\x03 \x01(\tR\x03gpu\x12\x18\n" +
+	"\ascripts\x18\x04 \x01(\bR\ascripts\x12\x12\n" +
+	"\x04busy\x18\x05 \x01(\bR\x04busy\"\xff\x02\n" +
+	"\n" +
+	"DeviceInfo\x12\x16\n" +
+	"\x06vendor\x18\x01 \x01(\tR\x06vendor\x12\x14\n" +
+	"\x05model\x18\x02 \x01(\tR\x05model\x12\x10\n" +
+	"\x03pci\x18\x03 \x01(\tR\x03pci\x12\x12\n" +
+	"\x04uuid\x18\x04 \x01(\tR\x04uuid\x12\x16\n" +
+	"\x06number\x18\x05 \x01(\x05R\x06number\x12\x16\n" +
+	"\x06driver\x18\x06 \x01(\tR\x06driver\x12!\n" +
+	"\fmemory_bytes\x18\a \x01(\x04R\vmemoryBytes\x12*\n" +
+	"\x11memory_used_bytes\x18\b \x01(\x04R\x0fmemoryUsedBytes\x12\x1e\n" +
+	"\n" +
+	"integrated\x18\t \x01(\bR\n" +
+	"integrated\x12\x14\n" +
+	"\x05state\x18\n" +
+	" \x01(\tR\x05state\x12\x14\n" +
+	"\x05notes\x18\v \x03(\tR\x05notes\x12\x18\n" +
+	"\acelsius\x18\f \x01(\x05R\acelsius\x12\x19\n" +
+	"\bcore_mhz\x18\r \x01(\x05R\acoreMhz\x12\x1d\n" +
+	"\n" +
+	"memory_mhz\x18\x0e \x01(\x05R\tmemoryMhz\"3\n" +
 	"\rStatusRequest\x12\"\n" +
-	"\flinearizable\x18\x01 \x01(\bR\flinearizable\"\x88\x03\n" +
+	"\flinearizable\x18\x01 \x01(\bR\flinearizable\"\xbb\x03\n" +
 	"\vStatusReply\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x16\n" +
@@ -3668,7 +4055,8 @@ const file_mesh_proto_rawDesc = "" +
 	"\bsurvives\x18\f \x01(\tR\bsurvives\x12\x16\n" +
 	"\x06alarms\x18\r \x03(\tR\x06alarms\x12\x18\n" +
 	"\ascripts\x18\x0e \x01(\tR\ascripts\x12 \n" +
-	"\vquarantined\x18\x0f \x03(\tR\vquarantined\"w\n" +
+	"\vquarantined\x18\x0f \x03(\tR\vquarantined\x121\n" +
+	"\adevices\x18\x14 \x03(\v2\x17.seedmesh.v1.DeviceInfoR\adevices\"w\n" +
 	"\x12CreateTokenRequest\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x1f\n" +
 	"\vttl_seconds\x18\x02 \x01(\x04R\n" +
@@ -3697,7 +4085,7 @@ const file_mesh_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\fR\arequest\"%\n" +
 	"\x0fRemoveNodeReply\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name2\x88\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name2\xc2\n" +
 	"\n" +
 	"\x04Mesh\x12>\n" +
 	"\x06Submit\x12\x1a.seedmesh.v1.SubmitRequest\x1a\x18.seedmesh.v1.SubmitReply\x12L\n" +
@@ -3713,7 +4101,8 @@ const file_mesh_proto_rawDesc = "" +
 	"\x04Task\x12\x18.seedmesh.v1.TaskRequest\x1a\x16.seedmesh.v1.TaskReply\x12B\n" +
 	"\aOutputs\x12\x1b.seedmesh.v1.OutputsRequest\x1a\x18.seedmesh.v1.OutputChunk0\x01\x12>\n" +
 	"\x06Ledger\x12\x1a.seedmesh.v1.LedgerRequest\x1a\x18.seedmesh.v1.LedgerReply\x12;\n" +
-	"\x05Nodes\x12\x19.seedmesh.v1.NodesRequest\x1a\x17.seedmesh.v1.NodesReply\x12>\n" +
+	"\x05Nodes\x12\x19.seedmesh.v1.NodesRequest\x1a\x17.seedmesh.v1.NodesReply\x128\n" +
+	"\x04Node\x12\x18.seedmesh.v1.NodeRequest\x1a\x16.seedmesh.v1.NodeReply\x12>\n" +
 	"\x06Status\x12\x1a.seedmesh.v1.StatusRequest\x1a\x18.seedmesh.v1.StatusReply\x12M\n" +
 	"\vCreateToken\x12\x1f.seedmesh.v1.CreateTokenRequest\x1a\x1d.seedmesh.v1.CreateTokenReply\x12J\n" +
 	"\n" +
@@ -3734,7 +4123,7 @@ func file_mesh_proto_rawDescGZIP() []byte {
 	return file_mesh_proto_rawDescData
 }
 
-var file_mesh_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_mesh_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_mesh_proto_goTypes = []any{
 	(*SubmitRequest)(nil),        // 0: seedmesh.v1.SubmitRequest
 	(*SubmitReply)(nil),          // 1: seedmesh.v1.SubmitReply
@@ -3771,17 +4160,21 @@ var file_mesh_proto_goTypes = []any{
 	(*NodesRequest)(nil),         // 32: seedmesh.v1.NodesRequest
 	(*NodesReply)(nil),           // 33: seedmesh.v1.NodesReply
 	(*NodeInfo)(nil),             // 34: seedmesh.v1.NodeInfo
-	(*StatusRequest)(nil),        // 35: seedmesh.v1.StatusRequest
-	(*StatusReply)(nil),          // 36: seedmesh.v1.StatusReply
-	(*CreateTokenRequest)(nil),   // 37: seedmesh.v1.CreateTokenRequest
-	(*CreateTokenReply)(nil),     // 38: seedmesh.v1.CreateTokenReply
-	(*ListTokensRequest)(nil),    // 39: seedmesh.v1.ListTokensRequest
-	(*ListTokensReply)(nil),      // 40: seedmesh.v1.ListTokensReply
-	(*TokenInfo)(nil),            // 41: seedmesh.v1.TokenInfo
-	(*RevokeTokenRequest)(nil),   // 42: seedmesh.v1.RevokeTokenRequest
-	(*RevokeTokenReply)(nil),     // 43: seedmesh.v1.RevokeTokenReply
-	(*RemoveNodeRequest)(nil),    // 44: seedmesh.v1.RemoveNodeRequest
-	(*RemoveNodeReply)(nil),      // 45: seedmesh.v1.RemoveNodeReply
+	(*NodeRequest)(nil),          // 35: seedmesh.v1.NodeRequest
+	(*NodeReply)(nil),            // 36: seedmesh.v1.NodeReply
+	(*SlotInfo)(nil),             // 37: seedmesh.v1.SlotInfo
+	(*DeviceInfo)(nil),           // 38: seedmesh.v1.DeviceInfo
+	(*StatusRequest)(nil),        // 39: seedmesh.v1.StatusRequest
+	(*StatusReply)(nil),          // 40: seedmesh.v1.StatusReply
+	(*CreateTokenRequest)(nil),   // 41: seedmesh.v1.CreateTokenRequest
+	(*CreateTokenReply)(nil),     // 42: seedmesh.v1.CreateTokenReply
+	(*ListTokensRequest)(nil),    // 43: seedmesh.v1.ListTokensRequest
+	(*ListTokensReply)(nil),      // 44: seedmesh.v1.ListTokensReply
+	(*TokenInfo)(nil),            // 45: seedmesh.v1.TokenInfo
+	(*RevokeTokenRequest)(nil),   // 46: seedmesh.v1.RevokeTokenRequest
+	(*RevokeTokenReply)(nil),     // 47: seedmesh.v1.RevokeTokenReply
+	(*RemoveNodeRequest)(nil),    // 48: seedmesh.v1.RemoveNodeRequest
+	(*RemoveNodeReply)(nil),      // 49: seedmesh.v1.RemoveNodeReply
 }
 var file_mesh_proto_depIdxs = []int32{
 	3,  // 0: seedmesh.v1.SubmitScriptsRequest.after:type_name -> seedmesh.v1.Follows
@@ -3797,50 +4190,56 @@ var file_mesh_proto_depIdxs = []int32{
 	26, // 10: seedmesh.v1.AttemptInfo.stderr:type_name -> seedmesh.v1.WordsInfo
 	31, // 11: seedmesh.v1.LedgerReply.held:type_name -> seedmesh.v1.Held
 	34, // 12: seedmesh.v1.NodesReply.nodes:type_name -> seedmesh.v1.NodeInfo
-	41, // 13: seedmesh.v1.ListTokensReply.tokens:type_name -> seedmesh.v1.TokenInfo
-	0,  // 14: seedmesh.v1.Mesh.Submit:input_type -> seedmesh.v1.SubmitRequest
-	2,  // 15: seedmesh.v1.Mesh.SubmitScripts:input_type -> seedmesh.v1.SubmitScriptsRequest
-	4,  // 16: seedmesh.v1.Mesh.MissingBlobs:input_type -> seedmesh.v1.MissingBlobsRequest
-	6,  // 17: seedmesh.v1.Mesh.PutBlob:input_type -> seedmesh.v1.PutBlobRequest
-	0,  // 18: seedmesh.v1.Mesh.Plan:input_type -> seedmesh.v1.SubmitRequest
-	10, // 19: seedmesh.v1.Mesh.Jobs:input_type -> seedmesh.v1.JobsRequest
-	12, // 20: seedmesh.v1.Mesh.Job:input_type -> seedmesh.v1.JobRequest
-	14, // 21: seedmesh.v1.Mesh.Control:input_type -> seedmesh.v1.ControlRequest
-	15, // 22: seedmesh.v1.Mesh.Results:input_type -> seedmesh.v1.ResultsRequest
-	17, // 23: seedmesh.v1.Mesh.Tasks:input_type -> seedmesh.v1.TasksRequest
-	21, // 24: seedmesh.v1.Mesh.Task:input_type -> seedmesh.v1.TaskRequest
-	27, // 25: seedmesh.v1.Mesh.Outputs:input_type -> seedmesh.v1.OutputsRequest
-	29, // 26: seedmesh.v1.Mesh.Ledger:input_type -> seedmesh.v1.LedgerRequest
-	32, // 27: seedmesh.v1.Mesh.Nodes:input_type -> seedmesh.v1.NodesRequest
-	35, // 28: seedmesh.v1.Mesh.Status:input_type -> seedmesh.v1.StatusRequest
-	37, // 29: seedmesh.v1.Mesh.CreateToken:input_type -> seedmesh.v1.CreateTokenRequest
-	39, // 30: seedmesh.v1.Mesh.ListTokens:input_type -> seedmesh.v1.ListTokensRequest
-	42, // 31: seedmesh.v1.Mesh.RevokeToken:input_type -> seedmesh.v1.RevokeTokenRequest
-	44, // 32: seedmesh.v1.Mesh.RemoveNode:input_type -> seedmesh.v1.RemoveNodeRequest
-	1,  // 33: seedmesh.v1.Mesh.Submit:output_type -> seedmesh.v1.SubmitReply
-	1,  // 34: seedmesh.v1.Mesh.SubmitScripts:output_type -> seedmesh.v1.SubmitReply
-	5,  // 35: seedmesh.v1.Mesh.MissingBlobs:output_type -> seedmesh.v1.MissingBlobsReply
-	7,  // 36: seedmesh.v1.Mesh.PutBlob:output_type -> seedmesh.v1.PutBlobReply
-	8,  // 37: seedmesh.v1.Mesh.Plan:output_type -> seedmesh.v1.PlanReply
-	11, // 38: seedmesh.v1.Mesh.Jobs:output_type -> seedmesh.v1.JobsReply
-	13, // 39: seedmesh.v1.Mesh.Job:output_type -> seedmesh.v1.JobInfo
-	13, // 40: seedmesh.v1.Mesh.Control:output_type -> seedmesh.v1.JobInfo
-	16, // 41: seedmesh.v1.Mesh.Results:output_type -> seedmesh.v1.ResultsChunk
-	18, // 42: seedmesh.v1.Mesh.Tasks:output_type -> seedmesh.v1.TasksReply
-	23, // 43: seedmesh.v1.Mesh.Task:output_type -> seedmesh.v1.TaskReply
-	28, // 44: seedmesh.v1.Mesh.Outputs:output_type -> seedmesh.v1.OutputChunk
-	30, // 45: seedmesh.v1.Mesh.Ledger:output_type -> seedmesh.v1.LedgerReply
-	33, // 46: seedmesh.v1.Mesh.Nodes:output_type -> seedmesh.v1.NodesReply
-	36, // 47: seedmesh.v1.Mesh.Status:output_type -> seedmesh.v1.StatusReply
-	38, // 48: seedmesh.v1.Mesh.CreateToken:output_type -> seedmesh.v1.CreateTokenReply
-	40, // 49: seedmesh.v1.Mesh.ListTokens:output_type -> seedmesh.v1.ListTokensReply
-	43, // 50: seedmesh.v1.Mesh.RevokeToken:output_type -> seedmesh.v1.RevokeTokenReply
-	45, // 51: seedmesh.v1.Mesh.RemoveNode:output_type -> seedmesh.v1.RemoveNodeReply
-	33, // [33:52] is the sub-list for method output_type
-	14, // [14:33] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	34, // 13: seedmesh.v1.NodeReply.node:type_name -> seedmesh.v1.NodeInfo
+	37, // 14: seedmesh.v1.NodeReply.slots:type_name -> seedmesh.v1.SlotInfo
+	38, // 15: seedmesh.v1.NodeReply.devices:type_name -> seedmesh.v1.DeviceInfo
+	38, // 16: seedmesh.v1.StatusReply.devices:type_name -> seedmesh.v1.DeviceInfo
+	45, // 17: seedmesh.v1.ListTokensReply.tokens:type_name -> seedmesh.v1.TokenInfo
+	0,  // 18: seedmesh.v1.Mesh.Submit:input_type -> seedmesh.v1.SubmitRequest
+	2,  // 19: seedmesh.v1.Mesh.SubmitScripts:input_type -> seedmesh.v1.SubmitScriptsRequest
+	4,  // 20: seedmesh.v1.Mesh.MissingBlobs:input_type -> seedmesh.v1.MissingBlobsRequest
+	6,  // 21: seedmesh.v1.Mesh.PutBlob:input_type -> seedmesh.v1.PutBlobRequest
+	0,  // 22: seedmesh.v1.Mesh.Plan:input_type -> seedmesh.v1.SubmitRequest
+	10, // 23: seedmesh.v1.Mesh.Jobs:input_type -> seedmesh.v1.JobsRequest
+	12, // 24: seedmesh.v1.Mesh.Job:input_type -> seedmesh.v1.JobRequest
+	14, // 25: seedmesh.v1.Mesh.Control:input_type -> seedmesh.v1.ControlRequest
+	15, // 26: seedmesh.v1.Mesh.Results:input_type -> seedmesh.v1.ResultsRequest
+	17, // 27: seedmesh.v1.Mesh.Tasks:input_type -> seedmesh.v1.TasksRequest
+	21, // 28: seedmesh.v1.Mesh.Task:input_type -> seedmesh.v1.TaskRequest
+	27, // 29: seedmesh.v1.Mesh.Outputs:input_type -> seedmesh.v1.OutputsRequest
+	29, // 30: seedmesh.v1.Mesh.Ledger:input_type -> seedmesh.v1.LedgerRequest
+	32, // 31: seedmesh.v1.Mesh.Nodes:input_type -> seedmesh.v1.NodesRequest
+	35, // 32: seedmesh.v1.Mesh.Node:input_type -> seedmesh.v1.NodeRequest
+	39, // 33: seedmesh.v1.Mesh.Status:input_type -> seedmesh.v1.StatusRequest
+	41, // 34: seedmesh.v1.Mesh.CreateToken:input_type -> seedmesh.v1.CreateTokenRequest
+	43, // 35: seedmesh.v1.Mesh.ListTokens:input_type -> seedmesh.v1.ListTokensRequest
+	46, // 36: seedmesh.v1.Mesh.RevokeToken:input_type -> seedmesh.v1.RevokeTokenRequest
+	48, // 37: seedmesh.v1.Mesh.RemoveNode:input_type -> seedmesh.v1.RemoveNodeRequest
+	1,  // 38: seedmesh.v1.Mesh.Submit:output_type -> seedmesh.v1.SubmitReply
+	1,  // 39: seedmesh.v1.Mesh.SubmitScripts:output_type -> seedmesh.v1.SubmitReply
+	5,  // 40: seedmesh.v1.Mesh.MissingBlobs:output_type -> seedmesh.v1.MissingBlobsReply
+	7,  // 41: seedmesh.v1.Mesh.PutBlob:output_type -> seedmesh.v1.PutBlobReply
+	8,  // 42: seedmesh.v1.Mesh.Plan:output_type -> seedmesh.v1.PlanReply
+	11, // 43: seedmesh.v1.Mesh.Jobs:output_type -> seedmesh.v1.JobsReply
+	13, // 44: seedmesh.v1.Mesh.Job:output_type -> seedmesh.v1.JobInfo
+	13, // 45: seedmesh.v1.Mesh.Control:output_type -> seedmesh.v1.JobInfo
+	16, // 46: seedmesh.v1.Mesh.Results:output_type -> seedmesh.v1.ResultsChunk
+	18, // 47: seedmesh.v1.Mesh.Tasks:output_type -> seedmesh.v1.TasksReply
+	23, // 48: seedmesh.v1.Mesh.Task:output_type -> seedmesh.v1.TaskReply
+	28, // 49: seedmesh.v1.Mesh.Outputs:output_type -> seedmesh.v1.OutputChunk
+	30, // 50: seedmesh.v1.Mesh.Ledger:output_type -> seedmesh.v1.LedgerReply
+	33, // 51: seedmesh.v1.Mesh.Nodes:output_type -> seedmesh.v1.NodesReply
+	36, // 52: seedmesh.v1.Mesh.Node:output_type -> seedmesh.v1.NodeReply
+	40, // 53: seedmesh.v1.Mesh.Status:output_type -> seedmesh.v1.StatusReply
+	42, // 54: seedmesh.v1.Mesh.CreateToken:output_type -> seedmesh.v1.CreateTokenReply
+	44, // 55: seedmesh.v1.Mesh.ListTokens:output_type -> seedmesh.v1.ListTokensReply
+	47, // 56: seedmesh.v1.Mesh.RevokeToken:output_type -> seedmesh.v1.RevokeTokenReply
+	49, // 57: seedmesh.v1.Mesh.RemoveNode:output_type -> seedmesh.v1.RemoveNodeReply
+	38, // [38:58] is the sub-list for method output_type
+	18, // [18:38] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_mesh_proto_init() }
@@ -3854,7 +4253,7 @@ func file_mesh_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mesh_proto_rawDesc), len(file_mesh_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   46,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

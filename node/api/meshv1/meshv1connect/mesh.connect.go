@@ -68,6 +68,8 @@ const (
 	MeshLedgerProcedure = "/seedmesh.v1.Mesh/Ledger"
 	// MeshNodesProcedure is the fully-qualified name of the Mesh's Nodes RPC.
 	MeshNodesProcedure = "/seedmesh.v1.Mesh/Nodes"
+	// MeshNodeProcedure is the fully-qualified name of the Mesh's Node RPC.
+	MeshNodeProcedure = "/seedmesh.v1.Mesh/Node"
 	// MeshStatusProcedure is the fully-qualified name of the Mesh's Status RPC.
 	MeshStatusProcedure = "/seedmesh.v1.Mesh/Status"
 	// MeshCreateTokenProcedure is the fully-qualified name of the Mesh's CreateToken RPC.
@@ -109,6 +111,8 @@ type MeshClient interface {
 	// Ledger accounts for every seed of a job; with verify it reads every piece from every holder.
 	Ledger(context.Context, *connect.Request[meshv1.LedgerRequest]) (*connect.Response[meshv1.LedgerReply], error)
 	Nodes(context.Context, *connect.Request[meshv1.NodesRequest]) (*connect.Response[meshv1.NodesReply], error)
+	// Node looks at one member: its slots, its GPUs as it sees them now, and how it keeps scripts apart.
+	Node(context.Context, *connect.Request[meshv1.NodeRequest]) (*connect.Response[meshv1.NodeReply], error)
 	Status(context.Context, *connect.Request[meshv1.StatusRequest]) (*connect.Response[meshv1.StatusReply], error)
 	CreateToken(context.Context, *connect.Request[meshv1.CreateTokenRequest]) (*connect.Response[meshv1.CreateTokenReply], error)
 	ListTokens(context.Context, *connect.Request[meshv1.ListTokensRequest]) (*connect.Response[meshv1.ListTokensReply], error)
@@ -212,6 +216,12 @@ func NewMeshClient(httpClient connect.HTTPClient, baseURL string, opts ...connec
 			connect.WithSchema(meshMethods.ByName("Nodes")),
 			connect.WithClientOptions(opts...),
 		),
+		node: connect.NewClient[meshv1.NodeRequest, meshv1.NodeReply](
+			httpClient,
+			baseURL+MeshNodeProcedure,
+			connect.WithSchema(meshMethods.ByName("Node")),
+			connect.WithClientOptions(opts...),
+		),
 		status: connect.NewClient[meshv1.StatusRequest, meshv1.StatusReply](
 			httpClient,
 			baseURL+MeshStatusProcedure,
@@ -261,6 +271,7 @@ type meshClient struct {
 	outputs       *connect.Client[meshv1.OutputsRequest, meshv1.OutputChunk]
 	ledger        *connect.Client[meshv1.LedgerRequest, meshv1.LedgerReply]
 	nodes         *connect.Client[meshv1.NodesRequest, meshv1.NodesReply]
+	node          *connect.Client[meshv1.NodeRequest, meshv1.NodeReply]
 	status        *connect.Client[meshv1.StatusRequest, meshv1.StatusReply]
 	createToken   *connect.Client[meshv1.CreateTokenRequest, meshv1.CreateTokenReply]
 	listTokens    *connect.Client[meshv1.ListTokensRequest, meshv1.ListTokensReply]
@@ -338,6 +349,11 @@ func (c *meshClient) Nodes(ctx context.Context, req *connect.Request[meshv1.Node
 	return c.nodes.CallUnary(ctx, req)
 }
 
+// Node calls seedmesh.v1.Mesh.Node.
+func (c *meshClient) Node(ctx context.Context, req *connect.Request[meshv1.NodeRequest]) (*connect.Response[meshv1.NodeReply], error) {
+	return c.node.CallUnary(ctx, req)
+}
+
 // Status calls seedmesh.v1.Mesh.Status.
 func (c *meshClient) Status(ctx context.Context, req *connect.Request[meshv1.StatusRequest]) (*connect.Response[meshv1.StatusReply], error) {
 	return c.status.CallUnary(ctx, req)
@@ -392,6 +408,8 @@ type MeshHandler interface {
 	// Ledger accounts for every seed of a job; with verify it reads every piece from every holder.
 	Ledger(context.Context, *connect.Request[meshv1.LedgerRequest]) (*connect.Response[meshv1.LedgerReply], error)
 	Nodes(context.Context, *connect.Request[meshv1.NodesRequest]) (*connect.Response[meshv1.NodesReply], error)
+	// Node looks at one member: its slots, its GPUs as it sees them now, and how it keeps scripts apart.
+	Node(context.Context, *connect.Request[meshv1.NodeRequest]) (*connect.Response[meshv1.NodeReply], error)
 	Status(context.Context, *connect.Request[meshv1.StatusRequest]) (*connect.Response[meshv1.StatusReply], error)
 	CreateToken(context.Context, *connect.Request[meshv1.CreateTokenRequest]) (*connect.Response[meshv1.CreateTokenReply], error)
 	ListTokens(context.Context, *connect.Request[meshv1.ListTokensRequest]) (*connect.Response[meshv1.ListTokensReply], error)
@@ -491,6 +509,12 @@ func NewMeshHandler(svc MeshHandler, opts ...connect.HandlerOption) (string, htt
 		connect.WithSchema(meshMethods.ByName("Nodes")),
 		connect.WithHandlerOptions(opts...),
 	)
+	meshNodeHandler := connect.NewUnaryHandler(
+		MeshNodeProcedure,
+		svc.Node,
+		connect.WithSchema(meshMethods.ByName("Node")),
+		connect.WithHandlerOptions(opts...),
+	)
 	meshStatusHandler := connect.NewUnaryHandler(
 		MeshStatusProcedure,
 		svc.Status,
@@ -551,6 +575,8 @@ func NewMeshHandler(svc MeshHandler, opts ...connect.HandlerOption) (string, htt
 			meshLedgerHandler.ServeHTTP(w, r)
 		case MeshNodesProcedure:
 			meshNodesHandler.ServeHTTP(w, r)
+		case MeshNodeProcedure:
+			meshNodeHandler.ServeHTTP(w, r)
 		case MeshStatusProcedure:
 			meshStatusHandler.ServeHTTP(w, r)
 		case MeshCreateTokenProcedure:
@@ -624,6 +650,10 @@ func (UnimplementedMeshHandler) Ledger(context.Context, *connect.Request[meshv1.
 
 func (UnimplementedMeshHandler) Nodes(context.Context, *connect.Request[meshv1.NodesRequest]) (*connect.Response[meshv1.NodesReply], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("seedmesh.v1.Mesh.Nodes is not implemented"))
+}
+
+func (UnimplementedMeshHandler) Node(context.Context, *connect.Request[meshv1.NodeRequest]) (*connect.Response[meshv1.NodeReply], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("seedmesh.v1.Mesh.Node is not implemented"))
 }
 
 func (UnimplementedMeshHandler) Status(context.Context, *connect.Request[meshv1.StatusRequest]) (*connect.Response[meshv1.StatusReply], error) {
