@@ -28,7 +28,7 @@ func TestWriteJSON(t *testing.T) {
 		},
 		"status": {
 			&meshv1.StatusReply{Cluster: "c", Node: "a", Voters: []string{"a", `b"`}},
-			`{"cluster":"c","node":"a","leader":"","term":0,"applied":0,"ledger_digest":"","voters":["a","b\""],"nodes":0,"slots":0,"busy":0,"version":"","survives":"","alarms":[],"scripts":"","quarantined":[]}`,
+			`{"cluster":"c","node":"a","leader":"","term":0,"applied":0,"ledger_digest":"","voters":["a","b\""],"nodes":0,"slots":0,"busy":0,"version":"","survives":"","alarms":[],"scripts":"","quarantined":[],"devices":[]}`,
 		},
 		"ledger": {
 			&meshv1.LedgerReply{Job: "0a", Complete: true, Seeds: "10", Sum: "45", SumSq: "285", Held: []*meshv1.Held{{Seeds: "3:5", Node: "n", Fence: "7"}}},

@@ -78,12 +78,12 @@ func newRoot(e *env) *cobra.Command {
 		&cobra.Group{ID: groupMesh, Title: "The mesh:"},
 		&cobra.Group{ID: groupOld, Title: "The original's programs:"},
 	)
-	addGroup(root, groupSearch, newSieve(e), newReverseSieve(e), newAnalysis(e), newCorrelation(e), newPlan(e), newPredict(e), newGenerators(e), newDemo(e))
+	addGroup(root, groupSearch, newSieve(e), newReverseSieve(e), newAnalysis(e), newCorrelation(e), newPlan(e), newPredict(e), newGenerators(e), newBench(e), newDemo(e))
 	addGroup(root, groupScripts, newExec(e), newScript(e), newTask(e))
 	addGroup(root, groupJobs, newJobs(e), newJob(e), newResults(e), newLedger(e))
-	addGroup(root, groupMesh, newInit(e), newToken(e), newJoin(e), newUp(e), newNodes(e), newNode(e), newStatus(e), newConfig(e))
+	addGroup(root, groupMesh, newInit(e), newToken(e), newJoin(e), newUp(e), newNodes(e), newNode(e), newStatus(e), newDevices(e), newConfig(e))
 	addGroup(root, groupOld, newCoordinator(e), newScriptsCoordinator(e), newDistributedWorker(e))
-	root.AddCommand(newCompletion(e), newVersion(e), newExecutor(e))
+	root.AddCommand(newCompletion(e), newVersion(e), newExecutor(e), newProbe(e))
 	return root
 }
 

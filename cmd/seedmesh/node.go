@@ -10,7 +10,7 @@ import (
 )
 
 func newNode(e *env) *cobra.Command {
-	return parent("node", "Change one member of the mesh", newNodeRemove(e))
+	return parent("node", "Look at one member of the mesh, or change it", newNodeShow(e), newNodeRemove(e))
 }
 
 func newNodeRemove(e *env) *cobra.Command {

@@ -46,6 +46,7 @@ func printStatus(e *env, r *meshv1.StatusReply) error {
 	t.row("nodes", fmt.Sprint(r.GetNodes()))
 	t.row("slots", fmt.Sprintf("%d, %d busy", r.GetSlots(), r.GetBusy()))
 	t.row("scripts", r.GetScripts())
+	gpuRows(t, r.GetDevices())
 	t.row("log", fmt.Sprintf("term %d, applied %d", r.GetTerm(), r.GetApplied()))
 	t.row("ledger_digest", r.GetLedgerDigest())
 	t.row("version", r.GetVersion())
