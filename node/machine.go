@@ -27,7 +27,13 @@ type machine struct {
 	n       *Node
 	watch   *host.Watch // nil where there is nothing to look at
 	missing []string    // GPUs that slots name and this machine does not have
-	sick    atomic.Pointer[[]string]
+	seen    atomic.Pointer[sight]
+}
+
+// A sight is what the last look of the node's own found. It is never changed.
+type sight struct {
+	devices []host.Device
+	sick    []string // GPUs that should not be given work, and why
 }
 
 const (
@@ -120,25 +126,25 @@ func (m *machine) run(ctx context.Context) {
 		return
 	}
 	for ok := true; ok; ok = pause(ctx, machineEvery) {
-		sick := slices.Clone(m.missing)
-		for _, d := range m.look(ctx) {
+		now := sight{m.look(ctx), slices.Clone(m.missing)}
+		for _, d := range now.devices {
 			if d.State == host.Sick {
-				sick = append(sick, fmt.Sprintf("%s should not be given work: %s", &d, strings.Join(d.Notes, "; ")))
+				now.sick = append(now.sick, fmt.Sprintf("%s should not be given work: %s", &d, strings.Join(d.Notes, "; ")))
 			}
 		}
-		if old := m.sickNow(); !slices.Equal(old, sick) && len(sick) > 0 {
-			m.n.cfg.Logger.Error("GPUs are sick", "what", strings.Join(sick, "; "))
+		if len(now.sick) > 0 && !slices.Equal(m.last().sick, now.sick) {
+			m.n.cfg.Logger.Error("GPUs are sick", "what", strings.Join(now.sick, "; "))
 		}
-		m.sick.Store(&sick)
+		m.seen.Store(&now)
 	}
 }
 
-// sickNow is what the last look found wrong.
-func (m *machine) sickNow() []string {
-	if list := m.sick.Load(); list != nil {
-		return *list
+// last is what the last look of the node's own found, without waiting for another.
+func (m *machine) last() sight {
+	if s := m.seen.Load(); s != nil {
+		return *s
 	}
-	return nil
+	return sight{}
 }
 
 // look gives the GPUs as they are, or as they were a short while ago.

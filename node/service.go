@@ -668,7 +668,7 @@ func (s *service) Status(ctx context.Context, r *connect.Request[v1.StatusReques
 	leader, _ := s.n.log.Leader()
 	reply := &v1.StatusReply{
 		Cluster: s.n.dir.Cluster, Node: s.n.dir.Name, Term: s.n.log.Term(), Version: Version, Alarms: s.n.session.view().Alarms, Voters: []string{},
-		Scripts: s.n.site.isolation(), Devices: deviceInfos(s.n.machine.look(ctx)),
+		Scripts: s.n.site.isolation(), Devices: deviceInfos(s.n.machine.last().devices),
 	}
 	living := 0
 	reply.Applied = s.n.log.View(func(st *jobs.State) {

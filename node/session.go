@@ -221,7 +221,7 @@ func receiveJSON(conn net.Conn, v any) error {
 // makePing says where this node stands. The applied index is read under the gate
 // that every start of an attempt passes: what it forbids is not started any more.
 func (n *Node) makePing() ping {
-	p := ping{Running: []running{}, Sick: n.machine.sickNow()}
+	p := ping{Running: []running{}, Sick: n.machine.last().sick}
 	n.gate.Lock()
 	p.Applied = n.log.Applied()
 	p.Incarnation = n.incarnation

@@ -66,7 +66,7 @@ lie within --max-spread of each other; the best is the steadiest of the stable o
 	flags.SortFlags = false
 	flags.StringSliceVar(&f.devices, "device", nil, "cpu, cpu:UNIT, cpu:scalar, opencl:NUMBER (default all of this machine; with --envelope the CPU)")
 	flags.StringSliceVarP(&f.generators, "generator", "g", nil, "generators to search with (default some of each kind; with --envelope mt19937)")
-	flags.IntVar(&f.draws, "draws", 10, "draws of the question")
+	flags.IntVar(&f.draws, "count", 10, "draws of the question")
 	flags.StringVar(&f.skip, "skip", "0", "outputs thrown away between two draws: N, or A:B with both ends")
 	flags.StringVar(&f.observe, "observe", defaultObserve, "how an output became a draw, as for sieve")
 	flags.Float64Var(&f.threshold, "threshold", 1, "rate of draws that must match")
@@ -127,7 +127,7 @@ func (f *benchFlags) plan() (p bench.Plan, err error) {
 		is         bool
 		what, next string
 	}{
-		{f.draws < 1 || f.draws > bench.MaxDraws, fmt.Sprintf("--draws is %d", f.draws), fmt.Sprintf("use 1 to %d", bench.MaxDraws)},
+		{f.draws < 1 || f.draws > bench.MaxDraws, fmt.Sprintf("--count is %d", f.draws), fmt.Sprintf("use 1 to %d", bench.MaxDraws)},
 		{!(f.threshold > 0 && f.threshold <= 1), fmt.Sprintf("--threshold %v is not a rate above 0 and up to 1", f.threshold), "such as --threshold 0.5"},
 		{f.time < time.Millisecond || f.time > time.Hour, fmt.Sprintf("--time is %v", f.time), "use 1ms to 1h"},
 		{f.repeats < 1 || f.repeats > bench.MaxRepeats, fmt.Sprintf("--repeats is %d", f.repeats), fmt.Sprintf("use 1 to %d", bench.MaxRepeats)},

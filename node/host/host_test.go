@@ -1,6 +1,7 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -297,6 +298,25 @@ func TestNVMLMissing(t *testing.T) {
 	w.prober.again = time.Now()
 	if _, err := w.prober.ask("nvml", w.config.NVML); err == nil || !strings.Contains(err.Error(), "/nonexistent") {
 		t.Errorf("asked again later: %v, want that the process cannot be started", err)
+	}
+}
+
+// TestProbeEndsWithItsNode has a library hang in a process whose node is gone.
+func TestProbeEndsWithItsNode(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), selfProbe()[0], "probe", "nvml", buildNVML(t, 3))
+	stdin, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stdin.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		t.Errorf("the process ended with %v, want exit status 1", err)
 	}
 }
 
