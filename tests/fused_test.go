@@ -20,7 +20,7 @@ func TestNothingIsFused(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles package kernels")
 	}
-	c := exec.Command("go", "build", "-gcflags=-S", "-o", os.DevNull, "seedmesh/kernels")
+	c := exec.Command("go", "build", "-trimpath", "-gcflags=-S", "-o", os.DevNull, "seedmesh/kernels")
 	c.Env = append(os.Environ(), "GOARCH=arm64", "GOOS=linux", "CGO_ENABLED=0")
 	assembly, err := c.CombinedOutput()
 	if err != nil {
