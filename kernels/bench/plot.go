@@ -14,7 +14,8 @@ const (
 	plotWidth, plotHeight = 760, 420
 	plotLeft, plotRight   = 90, 24
 	plotTop, plotBottom   = 48, 64
-	plotTicks             = 5 // on the axis of rates, at most one more
+	plotTicks             = 5  // least lines of rates; there are up to ten
+	plotLabel             = 34 // width of a value of the parameter
 )
 
 // Plot draws the sweep of a report as SVG: the median rate over the parameter, on
@@ -75,11 +76,11 @@ func (a axes) y(rate float64) float64 {
 	return plotHeight - plotBottom - rate/a.top*(plotHeight-plotTop-plotBottom)
 }
 
-// grid draws the lines of the rates, and the values of the parameter.
+// grid draws the lines of the rates, and those values of the parameter that have room.
 func (a axes) grid(b *strings.Builder, r *Report) {
 	step := math.Pow(10, math.Floor(math.Log10(a.top/plotTicks)))
 	for _, k := range []float64{5, 2} {
-		if a.top/(step*k) >= plotTicks-1 {
+		if a.top/(step*k) >= plotTicks {
 			step *= k
 			break
 		}
@@ -89,9 +90,13 @@ func (a axes) grid(b *strings.Builder, r *Report) {
 		fmt.Fprintf(b, `<line x1="%d" y1="%.1f" x2="%d" y2="%.1f" stroke="#ddd"/>`+"\n", plotLeft, y, plotWidth-plotRight, y)
 		text(b, plotLeft-8, y+4, "end", Rate(rate))
 	}
+	free := 0.0
 	for _, row := range r.Rows {
 		v := r.Envelope.Of(row)
-		text(b, a.x(v), plotHeight-plotBottom+18, "middle", count(v))
+		if x := a.x(v); x >= free {
+			text(b, x, plotHeight-plotBottom+18, "middle", count(v))
+			free = x + plotLabel
+		}
 	}
 }
 
