@@ -171,7 +171,7 @@ func checkPlot(t *testing.T, r *Report) {
 	d := xml.NewDecoder(&b)
 	for {
 		token, err := d.Token()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

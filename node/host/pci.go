@@ -84,7 +84,7 @@ func fallenOff(sys fs.FS, at string) bool {
 	if err != nil {
 		return false
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it is only read
 	var id [4]byte
 	n, _ := f.Read(id[:])
 	return n == len(id) && bytes.Equal(id[:], []byte{0xff, 0xff, 0xff, 0xff})
@@ -96,7 +96,7 @@ func attribute(sys fs.FS, parts ...string) string {
 	if err != nil {
 		return ""
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it is only read
 	text := make([]byte, maxAttribute)
 	n, err := f.Read(text)
 	if n <= 0 || err != nil {
