@@ -94,7 +94,10 @@ func (c *Settle) apply(s *State) Outcome {
 	if j.Kind != Tasks {
 		return refuse(Invalid, "claim %d is not of tasks", c.Fence)
 	}
-	if c.Last < claim.Range.First || c.Last > claim.Range.Last {
+	if c.Last < claim.Range.First { // said twice: they are settled, and the claim goes on behind them
+		return Outcome{Job: j.ID}
+	}
+	if c.Last > claim.Range.Last {
 		return refuse(BadRange, "tasks up to %d are outside of the claim %s", c.Last, claim.Range)
 	}
 	settled := Range{claim.Range.First, c.Last}

@@ -24,6 +24,24 @@ func settled(c *Claim, last uint64, more bool, failed ...Failure) *Settle {
 	return x
 }
 
+// TestSettleBearsRepetition has a piece of a claim settled twice, as when the leader died
+// before it could say so: the second time changes nothing, and the claim goes on.
+func TestSettleBearsRepetition(t *testing.T) {
+	l, j, c := tasksUnderClaim(t, 100, 2)
+	x := settled(c, 39, true)
+	l.must(x)
+	before := l.Digest()
+	l.must(x)
+	if l.Digest() != before {
+		t.Error("the second time changed the ledger")
+	}
+	if now, held := l.Claim(c.Fence); !held || now.Range != (Range{40, 99}) {
+		t.Errorf("the claim is %v, %t", now, held)
+	}
+	l.must(&Control{Job: j.ID, Action: Cancel})
+	l.refused(x, StaleClaim)
+}
+
 // TestSettleInPieces commits a claim in two pieces: it goes on behind the first,
 // and a failed task between done ones is charged alone.
 func TestSettleInPieces(t *testing.T) {

@@ -320,7 +320,7 @@ func (n *Node) openSlots() error {
 		}
 		n.later(exec.Close)
 		n.workers = append(n.workers, &worker{
-			n: n, id: jobs.SlotID{Node: n.id, Index: uint32(i)}, exec: exec, settled: map[uint64]bool{}, checks: make(chan *recheck),
+			n: n, id: jobs.SlotID{Node: n.id, Index: uint32(i)}, exec: exec, settled: map[uint64]time.Time{}, checks: make(chan *recheck),
 		})
 	}
 	return nil

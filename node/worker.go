@@ -16,6 +16,7 @@ import (
 
 const (
 	lookAgain    = 500 * time.Millisecond     // an idle slot looks at the ledger at least so often: waits end without news
+	forsaken     = 5 * time.Second            // after which a claim that nothing here works on or delivers is given back
 	forever      = 100 * 365 * 24 * time.Hour // the time limit of a job without one
 	deliverPause = 250 * time.Millisecond     // between tries to deliver a result
 )
@@ -32,8 +33,8 @@ type worker struct {
 
 	mu       sync.Mutex // guards what follows
 	current  *attempt
-	checking bool            // the slot searches for another node
-	settled  map[uint64]bool // fences whose result is on its way, or that are given up
+	checking bool                 // the slot searches for another node
+	settled  map[uint64]time.Time // fences that are not to be begun: since when nothing is done for them, or zero
 }
 
 // attempt is a claim under work.
@@ -171,6 +172,7 @@ func (w *worker) look(ctx context.Context, ended chan<- finished) {
 		}
 	})
 	w.forget(claims)
+	w.giveBackForsaken(ctx, claims)
 	running := w.check(claims)
 	switch {
 	case running && paused:
@@ -239,7 +241,7 @@ func (w *worker) stopHere() {
 func (w *worker) giveBack(ctx context.Context, claims []jobs.Claim) {
 	for _, c := range claims {
 		if w.take(c.Fence) {
-			w.n.proposeSoon(ctx, &jobs.Release{Fence: c.Fence, Node: w.id.Node, Incarnation: c.Incarnation})
+			w.release(ctx, c)
 		}
 	}
 }
@@ -248,11 +250,41 @@ func (w *worker) giveBack(ctx context.Context, claims []jobs.Claim) {
 func (w *worker) take(fence uint64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.settled[fence] {
+	if _, taken := w.settled[fence]; taken {
 		return false
 	}
-	w.settled[fence] = true
+	w.settled[fence] = time.Time{}
 	return true
+}
+
+// leave notes that nothing more is done here for a fence. The ledger should drop its
+// claim by then, and if it does not, the claim is given back: nobody else could.
+func (w *worker) leave(fence uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, taken := w.settled[fence]; taken {
+		w.settled[fence] = time.Now()
+	}
+}
+
+// giveBackForsaken releases claims that nothing has been done for in a while.
+func (w *worker) giveBackForsaken(ctx context.Context, claims []jobs.Claim) {
+	for _, c := range claims {
+		w.mu.Lock()
+		since := w.settled[c.Fence]
+		w.mu.Unlock()
+		if since.IsZero() || time.Since(since) < forsaken {
+			continue
+		}
+		w.n.cfg.Logger.Warn("a claim is given back that nothing works on", "job", c.Job, "fence", c.Fence)
+		w.release(ctx, c)
+	}
+}
+
+// release gives a claim back, or what is left of it.
+func (w *worker) release(ctx context.Context, c jobs.Claim) {
+	w.n.proposeSoon(ctx, &jobs.Release{Fence: c.Fence, Node: w.id.Node, Incarnation: c.Incarnation})
+	w.leave(c.Fence)
 }
 
 // startNext begins the slot's first claim that is not settled. The gate makes
@@ -260,7 +292,8 @@ func (w *worker) take(fence uint64) bool {
 func (w *worker) startNext(ctx context.Context, claims []jobs.Claim, ended chan<- finished) {
 	for _, c := range claims {
 		w.mu.Lock()
-		settled, checking := w.settled[c.Fence], w.checking
+		_, settled := w.settled[c.Fence]
+		checking := w.checking
 		w.mu.Unlock()
 		if checking {
 			return
@@ -305,7 +338,7 @@ func (w *worker) start(ctx context.Context, a *attempt, task slot.Task, timeout 
 	a.cancel, a.began = cancel, time.Now()
 	w.mu.Lock()
 	w.current = a
-	w.settled[c.Fence] = true
+	w.settled[c.Fence] = time.Time{}
 	w.mu.Unlock()
 	w.n.goDo(func() {
 		defer cancel()
@@ -340,6 +373,7 @@ func (w *worker) settle(ctx context.Context, f finished) {
 	last := f.last
 	w.mu.Unlock()
 	w.n.goDo(func() {
+		defer w.leave(f.claim.Fence)
 		switch {
 		case f.pieces != nil:
 			f.pieces.end(ctx, f.err)
@@ -438,7 +472,7 @@ func (w *worker) trim(ctx context.Context, fence uint64) {
 			continue
 		}
 		if w.take(fence) {
-			w.n.proposeSoon(ctx, &jobs.Release{Fence: fence, Node: w.id.Node, Incarnation: c.Incarnation})
+			w.release(ctx, c)
 			return
 		}
 		w.trimRunning(ctx, c)

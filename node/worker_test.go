@@ -147,6 +147,30 @@ func (b *breaking) Run(ctx context.Context, t slot.Task) (slot.Result, error) {
 	return r, err
 }
 
+// TestForsakenClaimIsGivenBack has an attempt end without a word to the ledger, as by an
+// error in this program. The claim must not stay the slot's for ever.
+func TestForsakenClaimIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := alone(t, 20_000)
+		id, claim := longClaim(t, n)
+		w := n.workers[0]
+		w.mu.Lock()
+		w.current.cancel()
+		w.mu.Unlock()
+		until(t, "end of the attempt", func() bool { return len(w.progress()) == 0 || w.progress()[0].Fence != claim.Fence })
+		if held := heldClaim(n, claim.Fence); !held {
+			t.Fatal("the ledger has heard of the attempt's end, so that this tests nothing")
+		}
+		until(t, "claim given back", func() bool { return !heldClaim(n, claim.Fence) })
+		endsComplete(t, n, id)
+	})
+}
+
+func heldClaim(n *Node, fence uint64) (held bool) {
+	n.log.View(func(s *jobs.State) { _, held = s.Claim(fence) })
+	return held
+}
+
 // TestFailureOfATrimmedClaim breaks the device after a claim was trimmed: what is
 // left of it is tried again.
 func TestFailureOfATrimmedClaim(t *testing.T) {
