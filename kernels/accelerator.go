@@ -18,6 +18,10 @@ type driver interface {
 	// Identity says which device, driver and versions there are: what was
 	// compiled for one identity is of no use to another.
 	Identity() string
+	// PCI is the device's place on its machine's bus, or "" where it is not known.
+	PCI() string
+	// Memory is how many bytes the device has.
+	Memory() uint64
 	// Lanes is how many seeds a work item should test side by side: 1 or 16.
 	Lanes() int
 	// Compile makes machine code of a source, in whatever form Load takes.
@@ -70,7 +74,8 @@ func (a *accelerator) Prepare(ctx context.Context, s *Search) (Searcher, error) 
 		return nil, fmt.Errorf("kernels: device %s, generator %s: %w", a.name, s.def.Name, err)
 	}
 	return &acceleratorSearcher{
-		reference: newSieve(s), zero: plan.unsureOfZero(), program: program, seeds: firstLaunch, most: maxLaunchItems * seedsPerItem,
+		reference: newSieve(s), zero: plan.unsureOfZero(), program: program, perItem: plan.perItem(), seeds: firstLaunch,
+		most:    maxLaunchItems * plan.perItem(),
 		visited: make([]uint64, 2*maxLaunchItems), found: make([]uint32, maxLaunchFound),
 	}, nil
 }
@@ -79,6 +84,7 @@ type acceleratorSearcher struct {
 	reference *sieve
 	zero      bool // the kernel does not know what the seed 0 stands for
 	program   program
+	perItem   uint64 // seeds of a work item
 	seeds     uint64 // of the next launch
 	most      uint64 // seeds of a launch whose candidates have room, as far as is known
 	visited   []uint64
@@ -145,7 +151,7 @@ func (c *acceleratorSearcher) launch(ctx context.Context, seeds Range, front *fr
 	var err error
 	go func() { // Close and the next search wait for it
 		defer close(over)
-		n, err = c.program.Launch([2]uint64{seeds.First, seeds.Count()}, itemsOf(seeds), c.visited, c.found)
+		n, err = c.program.Launch([2]uint64{seeds.First, seeds.Count()}, c.itemsOf(seeds), c.visited, c.found)
 	}()
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
@@ -161,22 +167,36 @@ func (c *acceleratorSearcher) launch(ctx context.Context, seeds Range, front *fr
 	}
 }
 
-func itemsOf(seeds Range) int { return int((seeds.Last-seeds.First)/seedsPerItem) + 1 }
+func (c *acceleratorSearcher) itemsOf(seeds Range) int {
+	return int((seeds.Last-seeds.First)/c.perItem) + 1
+}
 
 // pace chooses the length of the next launch.
 func (c *acceleratorSearcher) pace(took time.Duration, seeds Range) {
 	switch n := seeds.Last - seeds.First + 1; {
 	case took > longLaunch:
-		c.seeds = max(n/2, min(seedsPerItem, c.most))
+		c.seeds = max(n/2, min(c.perItem, c.most))
 	case took < shortLaunch && n == c.seeds:
 		c.seeds = min(2*n, c.most)
 	}
 }
 
-// account sums up what the work items say that they looked at.
+// account sums up what the work items say that they looked at, neighbours at once.
 func (c *acceleratorSearcher) account(seeds Range) (acct Account) {
-	for i := range itemsOf(seeds) {
-		acct.visitRun(c.visited[2*i], c.visited[2*i+1])
+	var first, n uint64 // of the run at hand
+	for i := range c.itemsOf(seeds) {
+		at, done := c.visited[2*i], c.visited[2*i+1]
+		switch {
+		case at == first+n:
+			n += done
+			continue
+		case n > 0:
+			acct.visitRun(first, n)
+		}
+		first, n = at, done
+	}
+	if n > 0 {
+		acct.visitRun(first, n)
 	}
 	return acct
 }

@@ -19,7 +19,6 @@ var sourceFiles = [vectorKernels]string{
 
 // Bounds of one launch.
 const (
-	seedsPerItem    = 256
 	maxLaunchItems  = 1 << 18
 	maxLaunchFound  = 1 << 20 // candidates; a launch with more is made again with fewer seeds
 	maxProgramTests = 1 << 10 // comparisons in a program: what a compiler takes a second for
@@ -57,6 +56,25 @@ func (s *Search) planAccelerator(device string) (*vectorPlan, error) {
 	return best, nil
 }
 
+// How many seeds a work item looks at: more of them where each is quick, so that
+// what the items report is little beside the work; fewer where that already gives
+// all units of a device something to do in a short launch.
+const (
+	quickPerItem = 1024
+	heavyPerItem = 256
+	heavySeed    = 400 // instructions for a seed
+)
+
+func (p *vectorPlan) perItem() uint64 {
+	if p.stages[0].instructions(acceleratorUnit, &p.form) > heavySeed {
+		return heavyPerItem
+	}
+	return quickPerItem
+}
+
+// launchMemory is how many bytes on a device the launches of a program use.
+const launchMemory = 16 + 16*maxLaunchItems + 4*(1+maxLaunchFound)
+
 // acceleratorUnit is a rough idea of an accelerator, for the choice of a stage.
 var acceleratorUnit = &vectorUnit{lanes: 1 << 10, rotate: 1, step48: 2}
 
@@ -80,7 +98,7 @@ func (p *vectorPlan) source(lanes int) string {
 		value uint64
 	}{
 		{"LANES", uint64(lanes)},
-		{"PER_ITEM", seedsPerItem},
+		{"PER_ITEM", p.perItem()},
 		{"MOST", maxLaunchFound},
 		{"FROM", st.from},
 		{"KEPT", max(st.kept, 1)},

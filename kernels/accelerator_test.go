@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -20,6 +21,8 @@ type fakeDriver struct {
 }
 
 func (d fakeDriver) Identity() string                      { return d.identity }
+func (fakeDriver) PCI() string                             { return "" }
+func (fakeDriver) Memory() uint64                          { return 1 << 30 }
 func (fakeDriver) Lanes() int                              { return 1 }
 func (fakeDriver) Close() error                            { return nil }
 func (d fakeDriver) Compile(source string) ([]byte, error) { *d.compiled++; return []byte(source), nil }
@@ -28,12 +31,16 @@ func (d fakeDriver) Load(code []byte, _, found int) (program, error) {
 	if !bytes.Contains(code, []byte("KERNEL void search")) {
 		return nil, errors.New("not a program")
 	}
-	return fakeProgram{d, found}, nil
+	_, rest, _ := bytes.Cut(code, []byte("#define PER_ITEM "))
+	number, _, _ := bytes.Cut(rest, []byte("u\n"))
+	perItem, err := strconv.ParseUint(string(number), 10, 64)
+	return fakeProgram{d, found, perItem}, err
 }
 
 type fakeProgram struct {
-	driver fakeDriver
-	most   int
+	driver  fakeDriver
+	most    int
+	perItem uint64
 }
 
 func (fakeProgram) Close() error { return nil }
@@ -47,14 +54,17 @@ func (p fakeProgram) Launch(seeds [2]uint64, items int, visited []uint64, found 
 
 func (p fakeProgram) all(seeds [2]uint64, items int, visited []uint64, found []uint32) (int, error) {
 	for i := range items {
-		before := uint64(i) * seedsPerItem
-		visited[2*i], visited[2*i+1] = seeds[0]+before, min(seedsPerItem, seeds[1]-before)
+		before := uint64(i) * p.perItem
+		visited[2*i], visited[2*i+1] = seeds[0]+before, min(p.perItem, seeds[1]-before)
 	}
 	for i := range min(int(seeds[1]), len(found)) {
 		found[i] = uint32(i)
 	}
 	return int(seeds[1]), nil
 }
+
+// fakeSource is as much of a program as a fakeDriver wants to see.
+const fakeSource = "#define PER_ITEM 256u\nKERNEL void search"
 
 func newFake(t *testing.T) fakeDriver {
 	t.Helper()
@@ -157,7 +167,7 @@ func TestCodeCache(t *testing.T) {
 	codes, d := codeCache(dir), newFake(t)
 	load := func(want int, why string) {
 		t.Helper()
-		if _, err := codes.load(d, "KERNEL void search"); err != nil {
+		if _, err := codes.load(d, fakeSource); err != nil {
 			t.Fatal(err)
 		}
 		if *d.compiled != want {
@@ -189,7 +199,7 @@ func TestCodeCache(t *testing.T) {
 func TestCodeCacheIsBounded(t *testing.T) {
 	codes, d := codeCache(t.TempDir()), newFake(t)
 	for i := range maxCodes + 20 {
-		if _, err := codes.load(d, strings.Repeat("KERNEL void search", i+1)); err != nil {
+		if _, err := codes.load(d, strings.Repeat(fakeSource, i+1)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 // search: once for each device, driver and build of this program.
 type vetted struct {
 	accelerator
+	again  bool // though it is known to have passed
 	passed bool
 }
 
@@ -18,24 +19,45 @@ func newVetted(name string, d driver, codes codeCache) *vetted {
 	return &vetted{accelerator: accelerator{name, d, codes}}
 }
 
+// Vet has an accelerator pass the conformance suite, unless it is known to have
+// passed with the same driver and build; other devices need none. It calls step
+// before every search that it makes, as a sign of life.
+func Vet(ctx context.Context, d Device, step func()) error {
+	if v, ok := d.(*vetted); ok {
+		return v.vet(ctx, step)
+	}
+	return nil
+}
+
+// stepping is a device that tells of every search.
+type stepping struct {
+	Device
+	step func()
+}
+
+func (d stepping) Prepare(ctx context.Context, s *Search) (Searcher, error) {
+	d.step()
+	return d.Device.Prepare(ctx, s)
+}
+
 func (v *vetted) Prepare(ctx context.Context, s *Search) (Searcher, error) {
 	if _, err := s.planAccelerator(v.name); err != nil {
 		return nil, err
 	}
-	if err := v.vet(ctx); err != nil {
+	if err := v.vet(ctx, func() {}); err != nil {
 		return nil, err
 	}
 	return v.accelerator.Prepare(ctx, s)
 }
 
 // vet runs the suite unless it is known to have been passed.
-func (v *vetted) vet(ctx context.Context) error {
+func (v *vetted) vet(ctx context.Context, step func()) error {
 	known := v.codes.path(v.driver, "passed", thisBuild())
 	if v.passed {
 		return nil
 	}
-	if _, ok := v.codes.read(known); !ok {
-		if err := conform(ctx, &v.accelerator, representatives()); err != nil {
+	if _, ok := v.codes.read(known); !ok || v.again {
+		if err := conform(ctx, stepping{&v.accelerator, step}, representatives()); err != nil {
 			return fmt.Errorf("%w; the device (%s) is not used", err, v.driver.Identity())
 		}
 		if err := v.codes.write(known, nil); err != nil {

@@ -5,6 +5,7 @@
 // where a comparison holds and 0 in the others. COUNT_UP(p) raises *p for all work
 // items and gives what it was.
 
+#ifdef __OPENCL_VERSION__
 #define KERNEL __kernel
 #define GLOBAL __global
 #define FN
@@ -14,6 +15,17 @@
 
 typedef uint u32;
 typedef ulong u64;
+#else // CUDA C++ and HIP, which have no vectors: LANES is 1
+#define KERNEL extern "C" __global__
+#define GLOBAL
+#define FN static __device__
+#define ITEM (blockIdx.x * blockDim.x + threadIdx.x)
+#define COUNT_UP(p) atomicAdd(p, 1u)
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+
+typedef unsigned int u32;
+typedef unsigned long long u64;
+#endif
 
 #if LANES == 1
 typedef u32 UV;

@@ -23,11 +23,10 @@ const (
 
 // A deviceConfig is what an executor is told of its device.
 type deviceConfig struct {
-	name     string
-	number   int
-	threads  int
-	programs string // directory
-	sim      kernels.SimConfig
+	name        string
+	threads     int
+	accelerator kernels.AcceleratorConfig // its Kind is not used: that is name
+	sim         kernels.SimConfig
 }
 
 // newDevice opens a device, and says how many threads it works with.
@@ -38,8 +37,9 @@ func newDevice(c deviceConfig) (kernels.Device, int, error) {
 			c.threads = runtime.GOMAXPROCS(0)
 		}
 		return kernels.NewCPU(c.threads), c.threads, nil
-	case kernels.OpenCL:
-		d, err := kernels.OpenOpenCL(c.number, c.programs)
+	case kernels.CUDA, kernels.HIP, kernels.OpenCL:
+		c.accelerator.Kind = c.name
+		d, err := kernels.OpenAccelerator(c.accelerator)
 		return d, 1, err
 	case "sim":
 		return kernels.NewSim(c.sim), 1, nil
@@ -47,10 +47,11 @@ func newDevice(c deviceConfig) (kernels.Device, int, error) {
 	return nil, 0, unknownDevice(c.name)
 }
 
-var deviceNames = []string{"cpu", kernels.OpenCL, "sim"}
+// Devices are the kinds of device that a slot can have.
+func Devices() []string { return append([]string{"cpu", "sim"}, kernels.Accelerators()...) }
 
 func unknownDevice(name string) error {
-	return fmt.Errorf("slot: the device %.40q is unknown; there are %s", name, strings.Join(deviceNames, ", "))
+	return fmt.Errorf("slot: the device %.40q is unknown; there are %s", name, strings.Join(Devices(), ", "))
 }
 
 // An engine searches on one device. It keeps the last search prepared. It is used

@@ -2,10 +2,9 @@ package opencl
 
 import (
 	"fmt"
-	"maps"
-	"slices"
-	"sync"
 	"unsafe"
+
+	"seedmesh/kernels/internal/dl"
 )
 
 // A library is the functions of the loader that are used, under their names
@@ -64,21 +63,12 @@ func (l *library) functions() map[string]any {
 // loaderName is the loader that the drivers of all vendors share.
 const loaderName = "libOpenCL.so.1"
 
-// loaded is the loader, which is opened once and stays.
-var loaded = sync.OnceValues(func() (*library, error) { return load(loaderName) })
-
 // load opens a loader and looks its functions up.
-func load(name string) (*library, error) {
-	handle, err := openLibrary(name)
+func load(directory, name string) (*library, error) {
+	opened, err := dl.Open(directory, name)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNone, err)
 	}
 	l := new(library)
-	functions := l.functions()
-	for _, symbol := range slices.Sorted(maps.Keys(functions)) {
-		if err := bind(handle, symbol, functions[symbol]); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	return l, nil
+	return l, opened.Bind(l.functions())
 }

@@ -30,6 +30,8 @@ const (
 	deviceVersion     = 0x102F
 	deviceAvailable   = 0x1027
 	deviceCompiler    = 0x1028
+	deviceMemory      = 0x101F
+	devicePCI         = 0x410F // of the extension cl_khr_pci_bus_info
 	programBinarySize = 0x1165
 	programBinaries   = 0x1166
 	programBuildLog   = 0x1183
@@ -56,13 +58,16 @@ type Device struct {
 	context  uintptr
 	queue    uintptr
 	identity string
+	pci      string
+	memory   uint64
 	cpu      bool
 }
 
 // Open opens the device of a number, counted from 0 over all platforms in the
-// loader's order. Its error is or wraps [ErrNone] where there is none at all.
-func Open(index int) (*Device, error) {
-	lib, err := loaded()
+// loader's order, which is looked for in a directory first, unless that is "".
+// Its error is or wraps [ErrNone] where there is none at all.
+func Open(directory string, index int) (*Device, error) {
+	lib, err := load(directory, loaderName)
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +111,13 @@ func open(lib *library, id uintptr) (*Device, error) {
 		return nil, err
 	}
 	d.cpu = kind&deviceTypeCPU != 0
+	if err := lib.info(id, deviceMemory, unsafe.Pointer(&d.memory), unsafe.Sizeof(d.memory)); err != nil {
+		return nil, err
+	}
+	var at [4]uint32 // domain, bus, device, function
+	if lib.info(id, devicePCI, unsafe.Pointer(&at), unsafe.Sizeof(at)) == nil {
+		d.pci = fmt.Sprintf("%04x:%02x:%02x.%x", at[0], at[1], at[2], at[3])
+	}
 	var status int32
 	if d.context = lib.createContext(0, 1, &d.id, 0, 0, &status); status != success {
 		return nil, failed("clCreateContext", status)
@@ -118,6 +130,13 @@ func open(lib *library, id uintptr) (*Device, error) {
 
 // Identity names the vendor, the device, and the versions of OpenCL and the driver.
 func (d *Device) Identity() string { return d.identity }
+
+// PCI is the device's place on the bus, such as 0000:01:00.0, or "" for one that
+// has none or whose driver does not say it.
+func (d *Device) PCI() string { return d.pci }
+
+// Memory is how many bytes the device has.
+func (d *Device) Memory() uint64 { return d.memory }
 
 // Lanes is 16 on a processor, whose compilers make vector instructions of
 // vectors only.

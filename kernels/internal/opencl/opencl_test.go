@@ -8,7 +8,7 @@ import (
 
 func openFirst(t *testing.T) *Device {
 	t.Helper()
-	d, err := Open(0)
+	d, err := Open("", 0)
 	if errors.Is(err, ErrNone) {
 		t.Skip(err)
 	}
@@ -86,7 +86,7 @@ func TestLoadRefuses(t *testing.T) {
 func TestOpenRefuses(t *testing.T) {
 	openFirst(t)
 	for _, index := range []int{-1, 1000} {
-		if _, err := Open(index); err == nil || errors.Is(err, ErrNone) {
+		if _, err := Open("", index); err == nil || errors.Is(err, ErrNone) {
 			t.Errorf("Open(%d) = %v, want that there is no such device", index, err)
 		}
 	}
@@ -94,10 +94,10 @@ func TestOpenRefuses(t *testing.T) {
 
 // TestOtherLibraries loads what is not there, and what is not OpenCL.
 func TestOtherLibraries(t *testing.T) {
-	if _, err := load("libnowhere.so.1"); !errors.Is(err, ErrNone) {
+	if _, err := load("", "libnowhere.so.1"); !errors.Is(err, ErrNone) {
 		t.Errorf("a missing library gave %v", err)
 	}
-	_, err := load("libm.so.6")
+	_, err := load("", "libm.so.6")
 	if errors.Is(err, ErrNone) {
 		t.Skip(err) // a static binary, or another libc
 	}

@@ -1,14 +1,13 @@
 //go:build linux && (amd64 || arm64) && !static
 
-package opencl
+package dl
 
 import "github.com/ebitengine/purego"
 
-func openLibrary(name string) (uintptr, error) {
+func open(name string) (uintptr, error) {
 	return purego.Dlopen(name, purego.RTLD_NOW|purego.RTLD_GLOBAL)
 }
 
-// bind points a variable of a function type at a symbol.
 func bind(handle uintptr, symbol string, function any) error {
 	address, err := purego.Dlsym(handle, symbol)
 	if err != nil {

@@ -1,11 +1,11 @@
 //go:build !(linux && (amd64 || arm64) && !static)
 
-package opencl
+package dl
 
 import "errors"
 
 // A static binary cannot open libraries: it has no dynamic linker.
-func openLibrary(string) (uintptr, error) { return 0, errStatic }
+func open(string) (uintptr, error) { return 0, errStatic }
 
 func bind(uintptr, string, any) error { return errStatic }
 

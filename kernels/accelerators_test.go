@@ -1,0 +1,171 @@
+package kernels
+
+import (
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"seedmesh/kernels/internal/gpu"
+	"seedmesh/kernels/internal/opencl"
+	"seedmesh/kernels/shim"
+)
+
+// eachAccelerator runs a test on the first device of every kind that the machine
+// has, and on libraries that run CUDA and HIP on the CPU. Real is false for those.
+func eachAccelerator(t *testing.T, test func(t *testing.T, d Device, real bool)) {
+	for _, kind := range Accelerators() {
+		t.Run(kind, func(t *testing.T) { test(t, openTest(t, AcceleratorConfig{Kind: kind}), true) })
+	}
+	for _, kind := range []string{CUDA, HIP} {
+		t.Run(kind+" on the CPU", func(t *testing.T) {
+			test(t, openTest(t, AcceleratorConfig{Kind: kind, Libraries: shim.Libraries(t, kind == HIP, nil), Number: 1}), false)
+		})
+	}
+}
+
+// openTest opens a device without its vetting.
+func openTest(t *testing.T, c AcceleratorConfig) Device {
+	t.Helper()
+	d, err := openDriver(c)
+	if absent(err) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Log(d.Identity(), d.PCI())
+	return &accelerator{c.Kind, d, codeCache(t.TempDir())}
+}
+
+// absent tells that a machine lacks a device, its driver or its compiler.
+func absent(err error) bool {
+	return errors.Is(err, opencl.ErrNone) || errors.Is(err, gpu.ErrNone) || errors.Is(err, gpu.ErrNoCompiler)
+}
+
+func TestConformanceAccelerators(t *testing.T) {
+	defs := representatives()
+	if testing.Short() {
+		defs = defs[:1]
+	}
+	eachAccelerator(t, func(t *testing.T, d Device, _ bool) {
+		if err := conform(t.Context(), d, defs); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestAcceleratorCases has every accelerator give the survivors of the cases.
+func TestAcceleratorCases(t *testing.T) {
+	eachAccelerator(t, func(t *testing.T, d Device, real bool) {
+		around, ran := uint64(1<<16), 0
+		if !real || testing.Short() {
+			around = 1 << 11
+		}
+		for name, c := range allCases(t) {
+			err := c.hold(t.Context(), d, around)
+			if unsupported := (*UnsupportedError)(nil); errors.As(err, &unsupported) {
+				continue
+			}
+			if ran++; err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if ran < 10 {
+			t.Errorf("only %d cases ran", ran)
+		}
+	})
+}
+
+// TestAcceleratorSearches holds random searches of all generators with kernels
+// over random ranges against the Go path.
+func TestAcceleratorSearches(t *testing.T) {
+	rounds, defs := uint64(60), accelerated()
+	if testing.Short() {
+		rounds = 8
+	}
+	eachAccelerator(t, func(t *testing.T, d Device, _ bool) {
+		searched, survivors := 0, 0
+		for seed := *replay; seed < *replay+rounds; seed++ {
+			rng := rand.New(rand.NewPCG(seed, 21))
+			s, err := randomVectorSearch(rng, defs[rng.IntN(len(defs))])
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := randomRange(rng, s.Space())
+			err = held(t.Context(), d, s, r, toEnd(r), func(got finding) error {
+				searched, survivors = searched+1, survivors+len(got.found)
+				want, err := searchOn(t.Context(), cpu{threads: 1}, s, r, toEnd(r))
+				if err != nil {
+					return err
+				}
+				return got.difference(want, s, r)
+			})
+			if err != nil {
+				t.Fatalf("%s: %.400s\nreplay: go test ./kernels -run AcceleratorSearches -seed=%d", describe(s), err, seed)
+			}
+		}
+		if searched < int(rounds)/2 || survivors < int(rounds) {
+			t.Errorf("%d of %d searches ran and %d survivors were compared; the test proves too little", searched, rounds, survivors)
+		}
+	})
+}
+
+// TestNoAccelerator has each kind say that there is none where there is none: no
+// library, a driver without a device, a number that is too high.
+func TestNoAccelerator(t *testing.T) {
+	for name, tt := range map[string]struct {
+		config AcceleratorConfig
+		fault  *shim.Fault
+		want   string
+	}{
+		"cuda without a device": {AcceleratorConfig{Kind: CUDA}, &shim.Fault{Kind: shim.Bare}, gpu.ErrNone.Error()},
+		"hip without a device":  {AcceleratorConfig{Kind: HIP}, &shim.Fault{Kind: shim.Bare}, gpu.ErrNone.Error()},
+		"cuda of a high number": {AcceleratorConfig{Kind: CUDA, Number: 2}, nil, "the last one is 1"},
+		"hip of a high number":  {AcceleratorConfig{Kind: HIP, Number: 2}, nil, "the last one is 1"},
+		"cuda without a symbol": {AcceleratorConfig{Kind: CUDA}, &shim.Fault{Kind: shim.Missing}, "cuLaunchKernel"},
+		"hip without a symbol":  {AcceleratorConfig{Kind: HIP}, &shim.Fault{Kind: shim.Missing}, "hipModuleLaunchKernel"},
+		"cuda that fails":       {AcceleratorConfig{Kind: CUDA}, &shim.Fault{Call: "Init", Kind: shim.Fails}, "CUDA_ERROR_LAUNCH_FAILED"},
+		"hip that fails":        {AcceleratorConfig{Kind: HIP}, &shim.Fault{Call: "Init", Kind: shim.Fails}, "unspecified launch failure"},
+		"too little memory":     {AcceleratorConfig{Kind: CUDA, MemoryFraction: 0.5}, nil, "0.5 of its memory"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tt.config.Libraries = shim.Libraries(t, tt.config.Kind == HIP, tt.fault)
+			_, err := OpenAccelerator(tt.config)
+			var none *NoDeviceError
+			if !errors.As(err, &none) || none.Remedy() == "" || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("OpenAccelerator = %v, want %q and a remedy", err, tt.want)
+			}
+		})
+	}
+}
+
+// TestVettedRefusesLibraries vets devices that compile, launch or count wrong.
+func TestVettedRefusesLibraries(t *testing.T) {
+	for name, tt := range map[string]struct {
+		fault shim.Fault
+		want  string
+	}{
+		"a compiler that fails": {shim.Fault{Call: "CompileProgram", Kind: shim.Fails}, "CompileProgram gave error 719"},
+		"a launch that fails":   {shim.Fault{Call: "Launch", Kind: shim.Fails}, "gave error 719"},
+		"a candidate lost":      {shim.Fault{Kind: shim.Loses}, "survivors"},
+	} {
+		for _, kind := range []string{CUDA, HIP} {
+			t.Run(name+", "+kind, func(t *testing.T) {
+				d, err := OpenAccelerator(AcceleratorConfig{Kind: kind, Libraries: shim.Libraries(t, kind == HIP, &tt.fault)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer d.Close()
+				if err := Vet(t.Context(), d, func() {}); err == nil || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("Vet = %.300v, want %q", err, tt.want)
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,276 @@
+// A driver of GPUs, with its compiler, that runs kernels on the CPU. It offers the
+// functions of CUDA and NVRTC that seedmesh uses, or with -DHIP those of HIP and
+// hipRTC, and holds their callers to the rules: a thread has a current device,
+// addresses on the device are none of the host's, and what was taken is given back.
+//
+// CLANG is the path of the compiler, and PRELUDE of the text before a kernel.
+// DEVICES is how many there are. -DFAULT='"CALL"' with -DKIND=... makes one call
+// fail (1), hang (2), abort (3), or lose a candidate (4); -DINCOMPLETE leaves one out.
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef DEVICES
+#define DEVICES 2
+#endif
+#ifndef FAULT
+#define FAULT ""
+#endif
+#ifndef KIND
+#define KIND 0
+#endif
+
+enum { NO_DEVICE = 100, NO_CONTEXT = 201, INVALID = 1, BROKEN = 719 };
+
+#ifdef HIP
+#define DRIVER(name) hip##name
+#define COMPILER(name) hiprtc##name
+#define CUDA_OR_HIP(cuda, hip) hip
+#else
+#define DRIVER(name) cu##name
+#define COMPILER(name) nvrtc##name
+#define CUDA_OR_HIP(cuda, hip) cuda
+#endif
+
+// The host cannot read or write what has this added to its address.
+#define ELSEWHERE (1ull << 60)
+
+static _Thread_local uintptr_t current = ~0ull;
+static int live; // buffers and modules
+
+static int fault(const char *call) {
+	if (strcmp(call, FAULT) != 0)
+		return 0;
+	if (KIND == 2)
+		for (;;)
+			pause();
+	if (KIND == 3)
+		abort();
+	return KIND == 1 ? BROKEN : 0;
+}
+
+#define ENTER(call) do { int e = fault(call); if (e) return e; if (current == ~0ull) return NO_CONTEXT; } while (0)
+
+int DRIVER(Init)(unsigned flags) {
+	int e = fault("Init");
+	return e ? e : flags ? INVALID : DEVICES ? 0 : NO_DEVICE;
+}
+
+int DRIVER(DriverGetVersion)(int *version) { *version = 12345; return 0; }
+
+int CUDA_OR_HIP(cuDeviceGetCount, hipGetDeviceCount)(int *n) { *n = DEVICES; return DEVICES ? 0 : NO_DEVICE; }
+
+int DRIVER(DeviceGet)(int *id, int number) { *id = number; return 0; }
+
+int DRIVER(DeviceGetName)(char *text, int size, int id) { snprintf(text, size, "shim %d", id); return 0; }
+
+int DRIVER(DeviceGetPCIBusId)(char *text, int size, int id) { snprintf(text, size, "00F0:0%X:00.0", 10 + id); return 0; }
+
+int CUDA_OR_HIP(cuDeviceTotalMem_v2, hipDeviceTotalMem)(size_t *bytes, int id) { *bytes = 16 << 20; return 0; }
+
+#ifdef HIP
+int hipSetDevice(int id) { current = id; return 0; }
+
+const char *hipGetErrorString(int e) { return e == BROKEN ? "unspecified launch failure" : "an error of the shim"; }
+#else
+int cuDeviceGetAttribute(int *value, int what, int id) { *value = what == 75 ? 8 : what == 76 ? 6 : 0; return 0; }
+
+int cuDevicePrimaryCtxRetain(uintptr_t *context, int id) { *context = 0xC0 + id; return 0; }
+
+int cuDevicePrimaryCtxRelease_v2(int id) { return live ? INVALID : 0; }
+
+int cuCtxSetCurrent(uintptr_t context) { current = context; return context >= 0xC0 && context < 0xC0 + DEVICES ? 0 : INVALID; }
+
+int cuGetErrorName(int e, const char **text) { *text = e == BROKEN ? "CUDA_ERROR_LAUNCH_FAILED" : "CUDA_ERROR_OF_THE_SHIM"; return 0; }
+#endif
+
+int CUDA_OR_HIP(cuMemAlloc_v2, hipMalloc)(uintptr_t *address, size_t bytes) {
+	ENTER("MemAlloc");
+	*address = (uintptr_t)malloc(bytes) + ELSEWHERE;
+	memset((void *)(*address - ELSEWHERE), 0xA5, bytes);
+	live++;
+	return 0;
+}
+
+int CUDA_OR_HIP(cuMemFree_v2, hipFree)(uintptr_t address) {
+	ENTER("MemFree");
+	free((void *)(address - ELSEWHERE));
+	live--;
+	return 0;
+}
+
+int CUDA_OR_HIP(cuMemsetD8_v2, hipMemsetD8)(uintptr_t address, unsigned char value, size_t bytes) {
+	ENTER("MemsetD8");
+	memset((void *)(address - ELSEWHERE), value, bytes);
+	return 0;
+}
+
+int CUDA_OR_HIP(cuMemcpyHtoD_v2, hipMemcpyHtoD)(uintptr_t to, const void *from, size_t bytes) {
+	ENTER("MemcpyHtoD");
+	memcpy((void *)(to - ELSEWHERE), from, bytes);
+	return 0;
+}
+
+int CUDA_OR_HIP(cuMemcpyDtoH_v2, hipMemcpyDtoH)(void *to, uintptr_t from, size_t bytes) {
+	ENTER("MemcpyDtoH");
+	memcpy(to, (void *)(from - ELSEWHERE), bytes);
+	return 0;
+}
+
+int CUDA_OR_HIP(cuCtxSynchronize, hipDeviceSynchronize)(void) { ENTER("Synchronize"); return 0; }
+
+// Code is a header and a shared object.
+struct code { char magic[8]; size_t size; };
+static const char magic[8] = "seedshim";
+
+struct module { void *handle; void (*run)(unsigned, unsigned, void **); };
+
+int DRIVER(ModuleLoadData)(struct module **module, const struct code *code) {
+	ENTER("ModuleLoadData");
+	if (memcmp(code->magic, magic, sizeof magic))
+		return INVALID;
+	char path[] = "/tmp/seedmesh-shim-XXXXXX";
+	int fd = mkstemp(path);
+	if (fd < 0 || write(fd, code + 1, code->size) != (ssize_t)code->size || close(fd))
+		return BROKEN;
+	struct module *m = malloc(sizeof *m);
+	m->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	unlink(path);
+	if (!m->handle)
+		return INVALID;
+	*module = m;
+	live++;
+	return 0;
+}
+
+int DRIVER(ModuleUnload)(struct module *m) {
+	ENTER("ModuleUnload");
+	dlclose(m->handle);
+	free(m);
+	live--;
+	return 0;
+}
+
+int DRIVER(ModuleGetFunction)(struct module **function, struct module *m, const char *name) {
+	ENTER("ModuleGetFunction");
+	m->run = (void (*)(unsigned, unsigned, void **))dlsym(m->handle, "run");
+	*function = m;
+	return strcmp(name, "search") || !m->run ? 500 : 0;
+}
+
+#ifndef INCOMPLETE
+int CUDA_OR_HIP(cuLaunchKernel, hipModuleLaunchKernel)(struct module *m, unsigned gx, unsigned gy, unsigned gz,
+		unsigned bx, unsigned by, unsigned bz, unsigned shared, void *stream, void **arguments, void **extra) {
+	ENTER("Launch");
+	if (!gx || gy != 1 || gz != 1 || bx < 1 || bx > 1024 || by != 1 || bz != 1 || shared || stream || extra)
+		return INVALID;
+	void *here[3];
+	for (int i = 0; i < 3; i++)
+		here[i] = (char *)*(void **)arguments[i] - ELSEWHERE;
+	m->run(gx, bx, here);
+	if (KIND == 4 && *(unsigned *)here[2] > 0)
+		--*(unsigned *)here[2];
+	return 0;
+}
+#endif
+
+struct program { char *source; char *log; char *code; size_t size; };
+
+static char *slurp(const char *path, size_t head, size_t *size) {
+	FILE *f = fopen(path, "r");
+	if (!f)
+		return NULL;
+	fseek(f, 0, SEEK_END);
+	*size = head + ftell(f);
+	rewind(f);
+	char *text = calloc(1, *size + 1);
+	size_t n = fread(text + head, 1, *size - head, f);
+	fclose(f);
+	return n == *size - head ? text : NULL;
+}
+
+int COMPILER(Version)(int *major, int *minor) { *major = 12; *minor = 3; return 0; }
+
+const char *COMPILER(GetErrorString)(int e) { return e == 6 ? "ERROR_COMPILATION" : "an error of the shim"; }
+
+int COMPILER(CreateProgram)(struct program **p, const char *source, const char *name, int n, char **texts, char **names) {
+	*p = calloc(1, sizeof **p);
+	(*p)->source = strdup(source);
+	return n ? INVALID : 0;
+}
+
+int COMPILER(DestroyProgram)(struct program **p) {
+	free((*p)->source);
+	free((*p)->log);
+	free((*p)->code);
+	free(*p);
+	*p = NULL;
+	return 0;
+}
+
+static int clang(const char *text, const char *made, const char *log) {
+	pid_t pid = fork();
+	if (pid == 0) {
+		int fd = open(log, O_CREAT | O_WRONLY, 0600);
+		dup2(fd, 1);
+		dup2(fd, 2);
+		execl(CLANG, "clang", "-x", "c++", "-O1", "-fPIC", "-shared", "-nostdinc", "-w", "-include", PRELUDE, text, "-o", made, (char *)0);
+		_exit(127);
+	}
+	int status = -1;
+	return pid < 0 || waitpid(pid, &status, 0) != pid || status ? 6 : 0;
+}
+
+int COMPILER(CompileProgram)(struct program *p, int n, const char **options) {
+	int e = fault("CompileProgram");
+	if (e)
+		return e;
+	if (CUDA_OR_HIP(n != 1 || strcmp(options[0], "--gpu-architecture=sm_86"), n != 0))
+		return 5;
+	char dir[] = "/tmp/seedmesh-shim-XXXXXX", text[64], made[64], log[64];
+	if (!mkdtemp(dir))
+		return BROKEN;
+	snprintf(text, sizeof text, "%s/text", dir);
+	snprintf(made, sizeof made, "%s/made", dir);
+	snprintf(log, sizeof log, "%s/log", dir);
+	FILE *f = fopen(text, "w");
+	if (!f || fputs(p->source, f) < 0 || fclose(f))
+		return BROKEN;
+	e = clang(text, made, log);
+	size_t size;
+	p->log = slurp(log, 0, &size);
+	p->code = e ? NULL : slurp(made, sizeof(struct code), &p->size);
+	unlink(text);
+	unlink(made);
+	unlink(log);
+	rmdir(dir);
+	if (!p->code)
+		return 6;
+	struct code *c = (struct code *)p->code;
+	memcpy(c->magic, magic, sizeof magic);
+	c->size = p->size - sizeof *c;
+	return 0;
+}
+
+int COMPILER(GetProgramLogSize)(struct program *p, size_t *size) { *size = p->log ? strlen(p->log) + 1 : 1; return 0; }
+
+int COMPILER(GetProgramLog)(struct program *p, char *to) { strcpy(to, p->log ? p->log : ""); return 0; }
+
+int CUDA_OR_HIP(nvrtcGetCUBINSize, hiprtcGetCodeSize)(struct program *p, size_t *size) { *size = p->size; return 0; }
+
+int CUDA_OR_HIP(nvrtcGetCUBIN, hiprtcGetCode)(struct program *p, char *to) { memcpy(to, p->code, p->size); return 0; }
+
+#ifndef HIP
+int nvrtcGetPTXSize(struct program *p, size_t *size) { return INVALID; }
+
+int nvrtcGetPTX(struct program *p, char *to) { return INVALID; }
+
+int nvrtcGetNumSupportedArchs(int *n) { *n = 2; return 0; }
+
+int nvrtcGetSupportedArchs(int *archs) { archs[0] = 75; archs[1] = 86; return 0; }
+#endif
