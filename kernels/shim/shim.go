@@ -32,10 +32,11 @@ const (
 	Fails   Kind = "-DKIND=1" // it gives an error
 	Hangs   Kind = "-DKIND=2"
 	Aborts  Kind = "-DKIND=3"
-	Loses   Kind = "-DKIND=4"     // a candidate of every launch
-	Missing Kind = "-DINCOMPLETE" // the function that launches is not there
-	Bare    Kind = "-DDEVICES=0"  // there is no device
-	Mute    Kind = ""             // there is no compiler
+	Loses   Kind = "-DKIND=4"       // a candidate of every launch
+	Missing Kind = "-DINCOMPLETE"   // the function that launches is not there
+	Bare    Kind = "-DDEVICES=0"    // there is no device
+	Picky   Kind = "-DKIND=1 -DGFX" // and there is no device unless it is taken for gfx1030
+	Mute    Kind = ""               // there is no compiler
 )
 
 // Libraries builds those of CUDA, or of HIP, and gives their directory.

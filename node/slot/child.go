@@ -223,10 +223,25 @@ func (c *child) status() string {
 	return c.cmd.ProcessState.String()
 }
 
-// ready waits for the first frame.
+// ready waits for the frame that says so. A device that is tested meanwhile gives
+// signs of life, and the limit is for the next one.
 func (c *child) ready(ctx context.Context, closing <-chan struct{}, limit time.Duration) (*slotpb.Ready, error) {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
+	for {
+		m, err := c.firstFrame(ctx, closing, timer.C)
+		switch {
+		case err != nil:
+			return nil, err
+		case m.GetProgress() == nil:
+			return m.GetReady(), nil
+		}
+		timer.Reset(limit)
+	}
+}
+
+// firstFrame gives a frame that is ready or progress.
+func (c *child) firstFrame(ctx context.Context, closing <-chan struct{}, late <-chan time.Time) (*slotpb.Report, error) {
 	select {
 	case m, ok := <-c.frames:
 		switch {
@@ -236,14 +251,16 @@ func (c *child) ready(ctx context.Context, closing <-chan struct{}, limit time.D
 			return nil, fmt.Errorf("it does not speak as it should: %w", c.broken)
 		case m.GetError() != nil:
 			return nil, errors.New(parseError(m.GetError()).Message)
+		case m.GetProgress() != nil && m.GetProgress().Id == 0:
+			return m, nil
 		case m.GetReady() == nil:
 			return nil, errors.New("its first frame was not ready")
 		case m.GetReady().Protocol != protocolVersion:
 			return nil, fmt.Errorf("it speaks version %d of the protocol, and this node %d", m.GetReady().Protocol, protocolVersion)
 		}
-		return m.GetReady(), nil
-	case <-timer.C:
-		return nil, fmt.Errorf("it was not ready within %v", limit)
+		return m, nil
+	case <-late:
+		return nil, errors.New("it hangs: it was not ready in time, and gave no sign of life")
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-closing:
@@ -257,9 +274,13 @@ type tail struct {
 	log   *slog.Logger
 	lines int
 
-	mu   sync.Mutex
-	text []byte
+	mu    sync.Mutex
+	text  []byte
+	crash string // the line with which Go says what killed the process, or ""
 }
+
+// crashes are how such lines begin: a driver's abort is a signal.
+var crashes = []string{"SIG", "panic: ", "fatal error: "}
 
 func (t *tail) readFrom(f *os.File) {
 	r := bufio.NewReaderSize(f, maxLogLine)
@@ -267,6 +288,7 @@ func (t *tail) readFrom(f *os.File) {
 		line, err := r.ReadSlice('\n') // a longer line comes in pieces
 		t.add(line)
 		if line := strings.TrimRight(string(line), "\r\n"); line != "" {
+			t.look(line)
 			if t.lines++; t.lines <= maxLogLines {
 				t.log.Info("executor says", "line", validUTF8(line))
 			}
@@ -284,6 +306,24 @@ func (t *tail) add(b []byte) {
 	if extra := len(t.text) - tailBytes; extra > 0 {
 		t.text = append(t.text[:0], t.text[extra:]...)
 	}
+}
+
+func (t *tail) look(line string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.crash == "" && slices.ContainsFunc(crashes, func(begin string) bool { return strings.HasPrefix(line, begin) }) {
+		t.crash = validUTF8(line)
+	}
+}
+
+// why completes a text about the end of the process, if it crashed.
+func (t *tail) why(text string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.crash == "" {
+		return text
+	}
+	return text + ": " + t.crash
 }
 
 func (t *tail) String() string {

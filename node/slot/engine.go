@@ -25,7 +25,7 @@ const (
 type deviceConfig struct {
 	name        string
 	threads     int
-	accelerator kernels.AcceleratorConfig // its Kind is not used: that is name
+	accelerator acceleratorConfig
 	sim         kernels.SimConfig
 }
 
@@ -38,8 +38,7 @@ func newDevice(c deviceConfig) (kernels.Device, int, error) {
 		}
 		return kernels.NewCPU(c.threads), c.threads, nil
 	case kernels.CUDA, kernels.HIP, kernels.OpenCL:
-		c.accelerator.Kind = c.name
-		d, err := kernels.OpenAccelerator(c.accelerator)
+		d, err := c.accelerator.open(c.name)
 		return d, 1, err
 	case "sim":
 		return kernels.NewSim(c.sim), 1, nil

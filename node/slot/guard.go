@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -106,13 +107,47 @@ func endRecorded(path string) {
 // errLocked says that a lock stayed taken.
 var errLocked = errors.New("the lock is held by another process")
 
-// lock takes the slot's lock, and waits for it so long. The lock belongs to the
-// open file: it is held until the last process that has the file closes it.
+// lock takes the slot's lock, and waits for it so long.
 func lock(ctx context.Context, path string, wait time.Duration) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
+	return lockFile(ctx, f, wait)
+}
+
+// gpuLockWait is for a process to let a GPU go that was just killed.
+const gpuLockWait = 2 * time.Second
+
+// lockGPU takes a GPU for this process, until it ends. All users of the machine
+// use the same file, which nobody needs to write.
+func lockGPU(ctx context.Context, dir, pci string) error {
+	if strings.ContainsRune(pci, filepath.Separator) {
+		return fmt.Errorf("the GPU's place on the bus is %q", pci)
+	}
+	path := filepath.Join(dir, "seedmesh-gpu-"+pci+".lock")
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = os.OpenFile(path, os.O_CREATE|os.O_RDONLY|unix.O_NOFOLLOW, 0o644)
+	}
+	if err == nil {
+		f, err = lockFile(ctx, f, gpuLockWait)
+	}
+	if errors.Is(err, errLocked) {
+		return fmt.Errorf("the GPU %s is in use by another slot or node of this machine: take one out of cluster.toml, or let them share it with shared = true", pci)
+	}
+	if err == nil {
+		lockedGPU = f
+	}
+	return err
+}
+
+// lockedGPU is what holds the lock of this process's GPU.
+var lockedGPU *os.File
+
+// lockFile locks an open file, and waits for that so long. The lock belongs to the
+// open file: it is held until the last process that has the file closes it.
+func lockFile(ctx context.Context, f *os.File, wait time.Duration) (*os.File, error) {
 	deadline := time.NewTimer(wait)
 	defer deadline.Stop()
 	for {

@@ -34,6 +34,9 @@ type inProcess struct {
 	running *run // or nil
 }
 
+// Ready does nothing: the device is open.
+func (p *inProcess) Ready(context.Context, bool) error { return nil }
+
 func (p *inProcess) Pid() int { return os.Getpid() }
 
 func (p *inProcess) StopAt(last uint64) {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,23 @@ func simOf(c kernels.SimConfig) simConfig {
 	return simConfig{c.Label, c.Rate, c.FailAt, c.HangAt, c.CrashAt, c.WrongAccount, c.MissEvery}
 }
 
+// acceleratorConfig is the rest of a [Config]'s accelerator on the command line.
+type acceleratorConfig struct {
+	Number         int     `json:"number,omitempty"`
+	Libraries      string  `json:"libraries,omitempty"`
+	Programs       string  `json:"programs,omitempty"`
+	MemoryFraction float64 `json:"memory_fraction,omitempty"`
+	Again          bool    `json:"again,omitempty"`
+	Shared         bool    `json:"shared,omitempty"`
+	Locks          string  `json:"locks,omitempty"`
+}
+
+func (c acceleratorConfig) open(kind string) (kernels.Device, error) {
+	return kernels.OpenAccelerator(kernels.AcceleratorConfig{
+		Kind: kind, Number: c.Number, Libraries: c.Libraries, Programs: c.Programs, MemoryFraction: c.MemoryFraction, Again: c.Again,
+	})
+}
+
 func (c simConfig) device() kernels.SimConfig {
 	return kernels.SimConfig{
 		Label: c.Label, Rate: c.Rate, FailAt: c.FailAt, HangAt: c.HangAt, CrashAt: c.CrashAt,
@@ -60,9 +78,8 @@ func Main(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string)
 	flags := flag.NewFlagSet("executor", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	index := flags.Uint("index", 0, "number of the slot")
-	name := flags.String("device", "cpu", "cpu, opencl or sim")
-	number := flags.Int("number", 0, "of an opencl device")
-	programs := flags.String("programs", "", "directory of compiled programs")
+	name := flags.String("device", "cpu", strings.Join(Devices(), ", "))
+	acceleratorText := flags.String("accelerator", "{}", "which accelerator, in JSON")
 	threads := flags.Int("threads", 0, "of a cpu device")
 	simText := flags.String("sim", "{}", "the simulated device, in JSON")
 	fd := flags.Int("lock-fd", 0, "open file of the slot's lock")
@@ -73,6 +90,10 @@ func Main(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string)
 	if err != nil {
 		return fmt.Errorf("executor: --sim: %w", err)
 	}
+	var accelerator acceleratorConfig
+	if err := unmarshalStrict(*acceleratorText, &accelerator); err != nil {
+		return fmt.Errorf("executor: --accelerator: %w", err)
+	}
 	if err := holdLock(*fd); err != nil {
 		return fmt.Errorf("executor: %w", err)
 	}
@@ -82,13 +103,40 @@ func Main(ctx context.Context, stdin io.Reader, stdout io.Writer, args []string)
 		}
 	}
 	behave()
-	device, n, err := newDevice(deviceConfig{*name, *number, *threads, *programs, sim.device()})
+	device, n, err := openDevice(ctx, deviceConfig{*name, *threads, accelerator, sim.device()}, stdout)
 	if err != nil {
-		return err
+		return errors.Join(err, writeMessage(stdout, kindReport, errorReport(0, Failed, err.Error())))
 	}
 	orphaned, err := serve(ctx, stdin, stdout, device, n, uint32(*index))
 	if orphaned && unix.Getpgrp() == os.Getpid() {
 		_ = unix.Kill(0, unix.SIGKILL) // takes along whatever a driver or a script left in the group
+	}
+	return err
+}
+
+// openDevice opens a device that nobody else on the machine uses, and has it pass
+// its test, with a sign of life before each step.
+func openDevice(ctx context.Context, c deviceConfig, stdout io.Writer) (kernels.Device, int, error) {
+	d, n, err := newDevice(c)
+	if err != nil {
+		return nil, 0, remedied(err)
+	}
+	if pci := kernels.PCI(d); pci != "" && !c.accelerator.Shared {
+		err = lockGPU(ctx, c.accelerator.Locks, pci)
+	}
+	if err == nil {
+		err = kernels.Vet(ctx, d, func() { _ = writeMessage(stdout, kindReport, progressReport(0, 0)) })
+	}
+	if err != nil {
+		return nil, 0, errors.Join(err, d.Close())
+	}
+	return d, n, nil
+}
+
+// remedied adds what to do to the text of an error, since only that goes to the node.
+func remedied(err error) error {
+	if cause := (interface{ Remedy() string })(nil); errors.As(err, &cause) {
+		return fmt.Errorf("%w; %s", err, cause.Remedy())
 	}
 	return err
 }

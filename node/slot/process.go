@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"seedmesh/kernels"
 	"seedmesh/node/slot/slotpb"
 	"seedmesh/scripts"
 )
@@ -35,13 +36,13 @@ var defaultLimits = limits{
 }
 
 // NewProcess is an executor in a process of its own, which it starts in the
-// background. Before that it ends what an earlier node may have left for this
+// background, unless it is for an accelerator, whose slot waits for Ready. Before that it ends what an earlier node may have left for this
 // slot; when that does not end within 10 s, the error's class is [Quarantined].
 // It must not be used in a bubble of testing/synctest.
 func NewProcess(cfg Config) (Executor, error) { return newProcess(cfg, defaultLimits) }
 
 func newProcess(cfg Config, lim limits) (*process, error) {
-	if !slices.Contains(deviceNames, cfg.Device) { // it is opened by the executor only
+	if !slices.Contains(Devices(), cfg.Device) { // it is opened by the executor only
 		return nil, unknownDevice(cfg.Device)
 	}
 	if cfg.Lock == "" {
@@ -52,6 +53,9 @@ func newProcess(cfg Config, lim limits) (*process, error) {
 	}
 	if cfg.IdleStop <= 0 {
 		cfg.IdleStop = DefaultIdleStop
+	}
+	if cfg.Locks == "" {
+		cfg.Locks = DefaultLocks
 	}
 	if cfg.HangAfter <= 0 {
 		cfg.HangAfter = DefaultHangAfter
@@ -66,6 +70,9 @@ func newProcess(cfg Config, lim limits) (*process, error) {
 	free, err := p.claim(context.Background())
 	if err != nil {
 		return nil, err
+	}
+	if slices.Contains(kernels.Accelerators(), cfg.Device) {
+		return p, free.Close()
 	}
 	p.turn <- struct{}{}
 	p.tasks.Go(func() {
@@ -90,6 +97,7 @@ type process struct {
 	turn     chan struct{} // who has put a value in owns the fields up to the blank line
 	child    *child        // nil when none runs
 	lastID   uint64        // of a search
+	again    bool          // the next child's device is to be tested though it has passed
 	failures int           // processes in a row that ended without a result
 	earliest time.Time     // of the next start
 	resting  chan struct{} // closed when an idle time ends; nil when none runs
@@ -146,14 +154,8 @@ func (p *process) Run(ctx context.Context, t Task) (Result, error) {
 	if p.child != nil && p.child.ended() {
 		_ = p.lose(p.child, "it ended between two tasks") // it is gone already
 	}
-	if p.child == nil {
-		free, err := p.claim(ctx)
-		if err == nil {
-			err = p.start(ctx, free)
-		}
-		if err != nil {
-			return Result{}, err
-		}
+	if err := p.have(ctx); err != nil {
+		return Result{}, err
 	}
 	began := time.Now()
 	res, err := p.search(ctx, p.child, t)
@@ -163,6 +165,33 @@ func (p *process) Run(ctx context.Context, t Task) (Result, error) {
 	}
 	p.failures, p.earliest = 0, time.Time{}
 	return res, nil
+}
+
+// have makes sure that there is a child.
+func (p *process) have(ctx context.Context) error {
+	if p.child != nil {
+		return nil
+	}
+	free, err := p.claim(ctx)
+	if err != nil {
+		return err
+	}
+	return p.start(ctx, free)
+}
+
+func (p *process) Ready(ctx context.Context, again bool) error {
+	if err := take(ctx, p.turn, p.closing); err != nil {
+		return err
+	}
+	defer p.release()
+	if p.child != nil && (again || p.child.ended()) {
+		if err := p.retire(); err != nil {
+			return &Error{Slot: p.cfg.Index, Class: Hung, Message: err.Error(), Err: err}
+		}
+	}
+	p.again = again
+	defer func() { p.again = false }()
+	return p.have(ctx)
 }
 
 // release ends a turn, and lets the idle time begin.
@@ -237,7 +266,8 @@ func (p *process) start(ctx context.Context, free *os.File) (err error) {
 	if err != nil {
 		return err
 	}
-	c, err := spawn(argv, append(allowed(os.Environ()), p.cfg.Env...), free, p.log)
+	env := append(allowed(os.Environ()), p.cfg.Env...)
+	c, err := spawn(argv, append(env, gfxEnv(p.cfg, env, topology())...), free, p.log)
 	if err != nil {
 		p.count()
 		return &Error{Slot: p.cfg.Index, Class: NotStarted, Message: err.Error(), Err: err}
@@ -257,7 +287,7 @@ func (p *process) start(ctx context.Context, free *os.File) (err error) {
 		}
 		p.count()
 		return &Error{
-			Slot: p.cfg.Index, Class: NotStarted, Message: errors.Join(err, gone).Error(), Err: err,
+			Slot: p.cfg.Index, Class: NotStarted, Message: c.stderr.why(errors.Join(err, gone).Error()), Err: err,
 			Pid: c.pid, Status: c.status(), Stderr: c.stderr.String(),
 		}
 	}
@@ -294,9 +324,16 @@ func (p *process) argv() ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("slot: %w", err)
 	}
+	a := p.cfg.Accelerator
+	accelerator, err := json.Marshal(acceleratorConfig{
+		a.Number, a.Libraries, filepath.Join(p.cfg.Dir, "programs"), a.MemoryFraction, p.again, p.cfg.Shared, p.cfg.Locks,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("slot: %w", err)
+	}
 	return append(append([]string{}, p.cfg.Command...),
 		"--index", strconv.Itoa(p.cfg.Index), "--device", p.cfg.Device, "--threads", strconv.Itoa(p.cfg.Threads),
-		"--number", strconv.Itoa(p.cfg.Number), "--programs", filepath.Join(p.cfg.Dir, "programs"),
+		"--accelerator", string(accelerator),
 		"--sim", string(sim), "--lock-fd", strconv.Itoa(lockFD)), nil
 }
 
@@ -514,6 +551,9 @@ func (p *process) fail(c *child, err error) error {
 		return err
 	}
 	e.Slot, e.Pid, e.Status, e.Stderr = p.cfg.Index, c.pid, c.status(), c.stderr.String()
+	if e.Class == Died {
+		e.Message = c.stderr.why(e.Message)
+	}
 	if gone != nil {
 		e.Message += "; " + gone.Error()
 	}

@@ -14,6 +14,7 @@ package slot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -24,9 +25,14 @@ import (
 // Config is one slot's executor.
 type Config struct {
 	Index   int    // of the slot in its node, from 0
-	Device  string // "cpu", "opencl" or "sim"
-	Number  int    // of an opencl device, from 0 over all drivers of the machine
+	Device  string // one of [Devices]
 	Threads int    // of a cpu device; 0 for all cores
+	// Accelerator is what device to open of the kind Device, and how; its Kind,
+	// Programs and Again are not used.
+	Accelerator kernels.AcceleratorConfig
+	GFX         string // HSA_OVERRIDE_GFX_VERSION of AMD's runtime, such as 10.3.0; empty for what the GPUs need
+	Shared      bool   // others on this machine may use the same GPU at the same time
+	Locks       string // directory of the locks of GPUs; empty for [DefaultLocks]
 	// Sim is the device "sim". Its Crash is not used: in an executor process a
 	// crash is a real one.
 	Sim kernels.SimConfig
@@ -50,6 +56,7 @@ type Config struct {
 const (
 	DefaultIdleStop  = 10 * time.Minute
 	DefaultHangAfter = 30 * time.Second
+	DefaultLocks     = "/tmp" // which all users and nodes of a machine share
 )
 
 // A Task is one range to search. Its functions are called from the goroutine of
@@ -147,6 +154,9 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Remedy says what to do about it.
 func (e *Error) Remedy() string {
+	if cause := (interface{ Remedy() string })(nil); errors.As(e.Err, &cause) {
+		return cause.Remedy()
+	}
 	switch e.Class {
 	case Quarantined:
 		return "find the process that holds the slot's lock with fuser -v, and end it; if it does not end, restart the machine"

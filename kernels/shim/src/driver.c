@@ -5,7 +5,8 @@
 //
 // CLANG is the path of the compiler, and PRELUDE of the text before a kernel.
 // DEVICES is how many there are. -DFAULT='"CALL"' with -DKIND=... makes one call
-// fail (1), hang (2), abort (3), or lose a candidate (4); -DINCOMPLETE leaves one out.
+// fail (1), hang (2) or abort (3); KIND 4 loses a candidate; -DINCOMPLETE leaves the
+// launch out; -DGFX has a device for gfx1030 only.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -58,6 +59,11 @@ static int fault(const char *call) {
 
 int DRIVER(Init)(unsigned flags) {
 	int e = fault("Init");
+#ifdef GFX
+	const char *gfx = getenv("HSA_OVERRIDE_GFX_VERSION");
+	if (!gfx || strcmp(gfx, "10.3.0"))
+		return NO_DEVICE;
+#endif
 	return e ? e : flags ? INVALID : DEVICES ? 0 : NO_DEVICE;
 }
 
