@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"reflect"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -19,6 +21,7 @@ import (
 
 	"seedmesh/jobs"
 	"seedmesh/kernels"
+	"seedmesh/node/slot"
 	"seedmesh/scripts"
 )
 
@@ -43,6 +46,9 @@ type NodeConfig struct {
 	Listen    string       `toml:"listen"`    // HOST:PORT of the one UDP port; empty for what init or join was told
 	Advertise string       `toml:"advertise"` // HOST:PORT that others reach this node at; empty for listen
 	Slots     []SlotConfig `toml:"slot"`      // empty: one CPU slot over all cores
+	// MemoryFraction is how much of its memory an accelerator may be used to, up to 1;
+	// 0 for 0.8 on AMD and 0.9 on others.
+	MemoryFraction float64 `toml:"memory_fraction"`
 	// MaxScripts is how many slots, the first ones, run tasks of script jobs; 0 for all.
 	MaxScripts int `toml:"max_concurrent_script_jobs"`
 	// GPUVendor says how tasks are shown the GPU of their slot alone: nvidia or amd;
@@ -53,11 +59,16 @@ type NodeConfig struct {
 
 // SlotConfig is one unit of the machine that works on one claim at a time.
 type SlotConfig struct {
-	Device  string  `toml:"device"`   // cpu, opencl or sim
-	Number  int     `toml:"number"`   // of an opencl slot's device, from 0 over all drivers
+	Device  string  `toml:"device"`   // cpu, cuda, hip, opencl or sim
+	Number  int     `toml:"number"`   // of an accelerator, from 0 over all devices of its interface
 	Threads int     `toml:"threads"`  // of a cpu slot; 0 for all cores
 	SimRate float64 `toml:"sim_rate"` // seeds a second of a sim slot
-	GPU     string  `toml:"gpu"`      // number, UUID or PCI id of the GPU that its tasks see; empty for none. One named by UUID or PCI id is also that of its searches
+	// Libraries is a directory in which an accelerator's libraries are looked for first.
+	Libraries string `toml:"libraries"`
+	// GFX is what AMD's runtime takes a slot's GPU for; empty for what it needs.
+	GFX    string `toml:"gfx"`
+	Shared bool   `toml:"shared"` // others on the machine may use the same accelerator
+	GPU    string `toml:"gpu"`    // number, UUID or PCI id of the GPU that its tasks see; empty for none. One named by UUID or PCI id is also that of its searches
 }
 
 // RaftConfig has the timings of the replicated log.
@@ -365,17 +376,50 @@ func (c Config) Validate() error {
 	if err := c.Node.checkGPUs(); err != nil {
 		return err
 	}
+	if f := c.Node.MemoryFraction; !(f >= 0 && f <= 1) {
+		return fmt.Errorf("configuration: node.memory_fraction is %g, it must lie in 0..1", f)
+	}
+	if err := c.Node.checkShared(); err != nil {
+		return err
+	}
 	for i, s := range c.Node.Slots {
 		switch {
-		case !slices.Contains([]string{"cpu", kernels.OpenCL, "sim"}, s.Device):
-			return invalidConfig(fmt.Sprintf("node.slot %d: the device %q is unknown", i, s.Device), `use device = "cpu", "opencl" or "sim"`)
+		case !slices.Contains(slot.Devices(), s.Device):
+			return invalidConfig(fmt.Sprintf("node.slot %d: the device %q is unknown", i, s.Device), "use one of: "+strings.Join(slot.Devices(), ", "))
 		case s.Number < 0 || s.Number >= maxDevices:
 			return invalidConfig(fmt.Sprintf("node.slot %d: number is %d", i, s.Number), fmt.Sprintf("the devices of a machine are counted from 0 and end before %d", maxDevices))
 		case s.Threads < 0 || s.Threads > 4096:
 			return invalidConfig(fmt.Sprintf("node.slot %d: threads is %d", i, s.Threads), "use 0 to 4096; 0 is all cores")
+		case s.GFX != "" && !gfxForm.MatchString(s.GFX):
+			return invalidConfig(fmt.Sprintf("node.slot %d: gfx is %q", i, s.GFX), `such as gfx = "10.3.0"`)
+		case s.Libraries != "" && !filepath.IsAbs(s.Libraries):
+			return invalidConfig(fmt.Sprintf("node.slot %d: libraries is %q", i, s.Libraries), "write the directory's whole path")
 		case s.Device == "sim" && !(s.SimRate > 0):
 			return invalidConfig(fmt.Sprintf("node.slot %d: a sim slot needs a rate", i), "such as sim_rate = 1e6, in seeds a second")
 		}
+	}
+	return nil
+}
+
+// gfxForm is what AMD's runtime takes for a GPU's name.
+var gfxForm = regexp.MustCompile(`^[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{1,2}$`)
+
+// checkShared refuses two slots on one accelerator that do not say so.
+func (n NodeConfig) checkShared() error {
+	type device struct {
+		kind   string
+		number int
+	}
+	first := map[device]int{}
+	for i, s := range n.Slots {
+		d := device{s.Device, s.Number}
+		if !slices.Contains(kernels.Accelerators(), s.Device) {
+			continue
+		}
+		if k, taken := first[d]; taken && !(s.Shared && n.Slots[k].Shared) {
+			return invalidConfig(fmt.Sprintf("node.slot %d and %d are both on %s %d", k, i, s.Device, s.Number), "take one out, or write shared = true in both")
+		}
+		first[d] = i
 	}
 	return nil
 }

@@ -77,6 +77,15 @@ sim_rate = 1e6
 [[node.big.slot]]
 device = "opencl"
 number = 1
+shared = true
+[[node.big.slot]]
+device = "opencl"
+number = 1
+shared = true
+[[node.big.slot]]
+device = "hip"
+gfx = "10.3.0"
+libraries = "/opt/rocm/lib"
 [session]
 silence = "3s"
 `)
@@ -84,7 +93,7 @@ silence = "3s"
 	if err != nil {
 		t.Fatal(err)
 	}
-	if big.Node.Listen != "10.0.0.5:7946" || len(big.Node.Slots) != 3 || big.Node.Slots[2].Number != 1 || big.Node.Slots[1].SimRate != 1e6 {
+	if big.Node.Listen != "10.0.0.5:7946" || len(big.Node.Slots) != 5 || big.Node.Slots[2].Number != 1 || !big.Node.Slots[3].Shared || big.Node.Slots[4].GFX != "10.3.0" || big.Node.Slots[1].SimRate != 1e6 {
 		t.Errorf("big: %+v", big.Node)
 	}
 	small, err := LoadConfig(path, "small")
@@ -107,6 +116,10 @@ func TestBadConfigIsRefused(t *testing.T) {
 		"negative duration":     "[session]\nping = \"-1s\"\n",
 		"unknown device":        "[[node.slot]]\ndevice = \"tpu\"\n",
 		"opencl of number -1":   "[[node.slot]]\ndevice = \"opencl\"\nnumber = -1\n",
+		"cuda 0 twice":          "[[node.slot]]\ndevice = \"cuda\"\n[[node.slot]]\ndevice = \"cuda\"\nshared = true\n",
+		"a gfx that is a name":  "[[node.slot]]\ndevice = \"hip\"\ngfx = \"gfx1030\"\n",
+		"libraries from here":   "[[node.slot]]\ndevice = \"hip\"\nlibraries = \"lib\"\n",
+		"more than all memory":  "[node]\nmemory_fraction = 1.1\n",
 		"sim without a rate":    "[[node.slot]]\ndevice = \"sim\"\n",
 		"not TOML":              "[raft\n",
 		"unknown GPU vendor":    "[node]\ngpu_vendor = \"3dfx\"\n",

@@ -79,7 +79,7 @@ func (n *Node) openMachine() error {
 func (c SlotConfig) namesGPU() bool { return strings.ContainsAny(c.GPU, ":-") }
 
 // accelerated tells a slot whose searches run on an accelerator.
-func (c SlotConfig) accelerated() bool { return c.Device == kernels.OpenCL }
+func (c SlotConfig) accelerated() bool { return slices.Contains(kernels.Accelerators(), c.Device) }
 
 // findGPUs gives the slots with the GPUs that they name: as the vendor's libraries
 // know it for tasks, and as the slot's interface counts it for searches. For a GPU
@@ -217,7 +217,11 @@ func (s *service) Node(ctx context.Context, r *connect.Request[v1.NodeRequest]) 
 			id, reply.Node = m.ID, s.nodeInfo(m, m.ID == leader, voters[m.ID])
 			reply.Slots = nil
 			for i, sl := range m.Slots {
-				reply.Slots = append(reply.Slots, &v1.SlotInfo{Slot: uint32(i), Device: sl.Device, Scripts: sl.Label != jobs.SeedsOnly, Busy: len(sl.Claims) > 0})
+				info := &v1.SlotInfo{Slot: uint32(i), Device: sl.Device, Scripts: sl.Label != jobs.SeedsOnly, Busy: len(sl.Claims) > 0}
+				if reason, yes := sl.Quarantined(); yes {
+					info.Scripts, info.Quarantined = false, reason
+				}
+				reply.Slots = append(reply.Slots, info)
 			}
 			if m.Alive {
 				return

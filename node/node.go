@@ -321,6 +321,7 @@ func (n *Node) openSlots() error {
 		n.later(exec.Close)
 		n.workers = append(n.workers, &worker{
 			n: n, id: jobs.SlotID{Node: n.id, Index: uint32(i)}, exec: exec, settled: map[uint64]time.Time{}, checks: make(chan *recheck),
+			proof: newProof(c.Device),
 		})
 	}
 	return nil
@@ -337,7 +338,9 @@ func (n *Node) processExecutor() func(int, SlotConfig) (slot.Executor, error) {
 			return nil, err
 		}
 		return slot.NewProcess(slot.Config{
-			Index: i, Device: c.Device, Number: c.Number, Threads: c.Threads, Sim: kernels.SimConfig{Rate: c.SimRate},
+			Index: i, Device: c.Device, Threads: c.Threads, Sim: kernels.SimConfig{Rate: c.SimRate},
+			Accelerator: kernels.AcceleratorConfig{Number: c.Number, Libraries: c.Libraries, MemoryFraction: n.cfg.Node.MemoryFraction},
+			GFX:         c.GFX, Shared: c.Shared,
 			StartToken: tokens, Logger: n.cfg.Logger, Dir: dir,
 		})
 	}

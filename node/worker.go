@@ -29,6 +29,7 @@ type worker struct {
 	id   jobs.SlotID
 	exec slot.Executor
 
+	proof  proof
 	checks chan *recheck // searches for other nodes, which wait for their turn
 
 	mu       sync.Mutex // guards what follows
@@ -75,6 +76,7 @@ func (w *worker) run(ctx context.Context) {
 	ended, checked := make(chan finished, 1), make(chan struct{}, 1)
 	for {
 		index := w.n.log.Applied()
+		w.prove(ctx)
 		select { // before the next attempt of its own: else a busy slot would never come to it
 		case c := <-w.waiting():
 			w.begin(c, checked)
@@ -86,6 +88,8 @@ func (w *worker) run(ctx context.Context) {
 			w.begin(c, checked)
 		case <-checked:
 			w.setChecking(false)
+		case err := <-w.proof.results:
+			w.proved(ctx, err)
 		case <-ctx.Done():
 			w.halt(ended)
 			return
@@ -124,7 +128,7 @@ func (w *worker) again(ctx context.Context, t slot.Task) (slot.Result, error) {
 func (w *worker) waiting() <-chan *recheck {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.current != nil || w.checking {
+	if w.current != nil || w.checking || !w.proof.fit() {
 		return nil
 	}
 	return w.checks
@@ -178,12 +182,12 @@ func (w *worker) look(ctx context.Context, ended chan<- finished) {
 	case running && paused:
 		w.stopHere()
 	case running:
-	case paused:
+	case paused || !w.proof.fit():
 		w.giveBack(ctx, claims)
 	default:
 		w.startNext(ctx, claims, ended)
 	}
-	if want := uint32(len(claims) + 1); want <= 2 && offered[want-1] && w.n.session.fresh() && w.n.canStore() {
+	if want := uint32(len(claims) + 1); want <= 2 && offered[want-1] && w.proof.fit() && w.n.session.fresh() && w.n.canStore() {
 		w.n.proposeSoon(ctx, &jobs.Take{Slot: w.id, Incarnation: w.n.incarnationNow(), Want: want})
 	}
 }
@@ -237,7 +241,8 @@ func (w *worker) stopHere() {
 	}
 }
 
-// giveBack releases claims of a paused job that were not begun.
+// giveBack releases claims that were not begun: those of a paused job, or of a
+// slot that may not work.
 func (w *worker) giveBack(ctx context.Context, claims []jobs.Claim) {
 	for _, c := range claims {
 		if w.take(c.Fence) {
@@ -372,6 +377,7 @@ func (w *worker) settle(ctx context.Context, f finished) {
 	w.current = nil
 	last := f.last
 	w.mu.Unlock()
+	w.proof.worked(f.err)
 	w.n.goDo(func() {
 		defer w.leave(f.claim.Fence)
 		switch {

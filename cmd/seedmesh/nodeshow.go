@@ -68,6 +68,9 @@ func slotText(s *meshv1.SlotInfo) string {
 	if s.GetBusy() {
 		parts = append(parts, "busy")
 	}
+	if s.GetQuarantined() != "" {
+		parts = append(parts, "quarantined: "+s.GetQuarantined())
+	}
 	return strings.Join(parts, ", ")
 }
 

@@ -36,7 +36,7 @@ func (s *rigServer) Node(_ context.Context, r *connect.Request[meshv1.NodeReques
 	}
 	return connect.NewResponse(&meshv1.NodeReply{
 		Node: &meshv1.NodeInfo{Name: "rig", State: "alive"}, Scripts: "as user 64222, sessions of their own, cgroup v2", Devices: rigGPUs,
-		Slots: []*meshv1.SlotInfo{{Device: "opencl", Gpu: "GPU-7a1c04b2f8e05d31", Scripts: true, Busy: true}, {Slot: 1, Device: "cpu"}},
+		Slots: []*meshv1.SlotInfo{{Device: "opencl", Gpu: "GPU-7a1c04b2f8e05d31", Scripts: true, Busy: true}, {Slot: 1, Device: "cpu"}, {Slot: 2, Device: "cuda", Quarantined: "it hangs"}},
 	}), nil
 }
 
@@ -56,7 +56,7 @@ func TestNodeShow(t *testing.T) {
 		args []string
 		want []string // lines
 	}{
-		{[]string{"node", "show", "rig"}, append([]string{`scripts +as user 64222, .*cgroup v2`, `slot 0 +opencl, GPU GPU-7a1c04b2f8e05d31, busy`, `slot 1 +cpu, no scripts`}, gpus...)},
+		{[]string{"node", "show", "rig"}, append([]string{`scripts +as user 64222, .*cgroup v2`, `slot 0 +opencl, GPU GPU-7a1c04b2f8e05d31, busy`, `slot 1 +cpu, no scripts`, `slot 2 +cuda, no scripts, quarantined: it hangs`}, gpus...)},
 		{[]string{"status"}, gpus},
 	} {
 		r := runWith(t.Context(), t, dial, "", tt.args...)

@@ -112,7 +112,7 @@ func ParseDevice(text string) (Device, error) {
 }
 
 // Kinds of devices that can be measured.
-func Kinds() []string { return []string{"cpu", kernels.OpenCL} }
+func Kinds() []string { return append([]string{"cpu"}, kernels.Accelerators()...) }
 
 func nearest(s string, candidates []string) string {
 	return slices.MinFunc(candidates, func(a, b string) int { return kernels.EditDistance(s, a) - kernels.EditDistance(s, b) })
@@ -139,7 +139,7 @@ func (d Device) String() string {
 // open opens the device for so many threads, where it has any.
 func (d Device) open(threads int, programs string) (kernels.Device, error) {
 	if d.Kind != "cpu" {
-		return kernels.OpenOpenCL(d.Number, programs)
+		return kernels.OpenAccelerator(kernels.AcceleratorConfig{Kind: d.Kind, Number: d.Number, Programs: programs})
 	}
 	opened, ok := kernels.NewCPUOn(d.vectorUnit(), threads)
 	if !ok {

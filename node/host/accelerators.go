@@ -3,8 +3,6 @@ package host
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
 
 	"seedmesh/kernels"
 )
@@ -32,22 +30,13 @@ func (a Accelerators) Why(kind string) string {
 	return "its driver does not list it"
 }
 
-// openers say how one of each kind is opened.
-var openers = map[string]func(number int) (kernels.Device, error){
-	kernels.OpenCL: func(number int) (kernels.Device, error) { return kernels.OpenOpenCL(number, "") },
-}
-
 // maxOfKind is how many accelerators of a kind are listed.
 const maxOfKind = 64
 
 // listAccelerators opens one after the other. It does not return where a driver aborts.
 func listAccelerators(kind string) (a Accelerators, err error) {
-	open, known := openers[kind]
-	if !known {
-		return a, errors.New("there is no accelerator of the kind " + kind)
-	}
 	for n := range maxOfKind {
-		d, err := open(n)
+		d, err := kernels.OpenAccelerator(kernels.AcceleratorConfig{Kind: kind, Number: n})
 		switch {
 		case err != nil && n == 0:
 			a.Missing = map[string]string{kind: errors.Unwrap(err).Error()}
@@ -67,7 +56,7 @@ func listAccelerators(kind string) (a Accelerators, err error) {
 // a process of its own; one that does not answer is missing.
 func (w *Watch) Accelerators(ctx context.Context) (all Accelerators, err error) {
 	all.Missing = map[string]string{}
-	for _, kind := range slices.Sorted(maps.Keys(openers)) {
+	for _, kind := range kernels.Accelerators() {
 		p := prober{command: w.config.Probe, limit: probeLimit}
 		a, err := p.ask("accelerators", kind)
 		switch {

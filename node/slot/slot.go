@@ -91,6 +91,9 @@ type Result struct {
 // An Executor does one task after the other on one device. Its methods may be
 // called at the same time; a second Run waits for the first.
 type Executor interface {
+	// Ready has the executor started, and its device tested: again though it has
+	// passed before, when it gave reason to doubt it. Its errors are those of Run.
+	Ready(ctx context.Context, again bool) error
 	// Run does a task. Its errors are an [*Error], ctx's error, [ErrClosed], and
 	// what the task's Emit returned; after any of them what was emitted is void. An
 	// executor that died, or had to be killed, is started again by the next Run.

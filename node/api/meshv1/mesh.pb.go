@@ -2860,6 +2860,7 @@ type SlotInfo struct {
 	Gpu           string                 `protobuf:"bytes,3,opt,name=gpu,proto3" json:"gpu,omitempty"`          // that its tasks see, or its searches run on
 	Scripts       bool                   `protobuf:"varint,4,opt,name=scripts,proto3" json:"scripts,omitempty"` // whether it takes tasks of script jobs
 	Busy          bool                   `protobuf:"varint,5,opt,name=busy,proto3" json:"busy,omitempty"`
+	Quarantined   string                 `protobuf:"bytes,6,opt,name=quarantined,proto3" json:"quarantined,omitempty"` // why it gets no work until its node starts again; empty when it does
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2927,6 +2928,13 @@ func (x *SlotInfo) GetBusy() bool {
 		return x.Busy
 	}
 	return false
+}
+
+func (x *SlotInfo) GetQuarantined() string {
+	if x != nil {
+		return x.Quarantined
+	}
+	return ""
 }
 
 // DeviceInfo is one GPU of a node. What is not known is empty, 0 bytes, or -1.
@@ -4010,13 +4018,14 @@ const file_mesh_proto_rawDesc = "" +
 	"\ascripts\x18\x02 \x01(\tR\ascripts\x12+\n" +
 	"\x05slots\x18\x03 \x03(\v2\x15.seedmesh.v1.SlotInfoR\x05slots\x121\n" +
 	"\adevices\x18\x04 \x03(\v2\x17.seedmesh.v1.DeviceInfoR\adevices\x12\x18\n" +
-	"\aproblem\x18\x05 \x01(\tR\aproblem\"v\n" +
+	"\aproblem\x18\x05 \x01(\tR\aproblem\"\x98\x01\n" +
 	"\bSlotInfo\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\rR\x04slot\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\tR\x06device\x12\x10\n" +
 	"\x03gpu\x18\x03 \x01(\tR\x03gpu\x12\x18\n" +
 	"\ascripts\x18\x04 \x01(\bR\ascripts\x12\x12\n" +
-	"\x04busy\x18\x05 \x01(\bR\x04busy\"\xff\x02\n" +
+	"\x04busy\x18\x05 \x01(\bR\x04busy\x12 \n" +
+	"\vquarantined\x18\x06 \x01(\tR\vquarantined\"\xff\x02\n" +
 	"\n" +
 	"DeviceInfo\x12\x16\n" +
 	"\x06vendor\x18\x01 \x01(\tR\x06vendor\x12\x14\n" +
