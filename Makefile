@@ -23,21 +23,28 @@ recorded = records=$$(mktemp) && trap 'rm -f "$$records"' EXIT && export SEEDMES
 # What a whole run, without ARGS, must have injected and seen to land.
 LEAST := $(if $(ARGS),,-bubble 2000 -process 60)
 
-.PHONY: help build test check lint vet race tidy generate generated vuln fuzz planted sim bench faults chaos demo install clean toolchain opencl
+.PHONY: help build test check lint vet race tidy generate generated vuln fuzz planted sim bench faults chaos demo install clean toolchain drivers check-gpu
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: toolchain ## bin/seedmesh, stamped with the version
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/seedmesh ./cmd/seedmesh
 
 # The tests of real processes have the machine for themselves: their elections take 0.15 s.
-test: build opencl ## every test that needs no GPU, and the table of the faults they inject
+test: build drivers ## every test that needs no GPU, and the table of the faults they inject
 	@$(call recorded,$(GO) test $(ARGS) $$($(GO) list ./... | grep -v '/tests/chaos$$') && $(GO) test -timeout 30m $(ARGS) ./tests/chaos,$(LEAST))
 
-# An OpenCL driver that runs on the CPU.
-opencl:
+# What tests the devices' code on a machine without them: an OpenCL driver that runs on the
+# CPU, and the compilers of AMD and, as clang has one, for NVIDIA.
+drivers:
 	@.ci/need /etc/OpenCL/vendors/pocl.icd pocl-opencl-icd ocl-icd-libopencl1 || echo "left out: the tests of OpenCL, for want of its driver"
+	@.ci/need '/usr/lib/*/libhiprtc-builtins.so.5' libamdhip64-5 libhiprtc-builtins5 || echo "left out: the compilation of kernels for AMD, for want of hipRTC"
+	@.ci/need clang-16 clang-16 || echo "left out: the compilation of kernels for NVIDIA, and CUDA and HIP on the CPU, for want of clang"
+
+# bin/check-gpu needs nothing beside it: it can be carried to a machine with a GPU.
+check-gpu: toolchain ## every GPU of this machine passes its suite and is measured; bin/check-gpu does it elsewhere
+	@$(GO) test -c -trimpath -o bin/check-gpu ./kernels && bin/check-gpu
 
 check: lint vet race tidy generated vuln ## lint, vet, the race detector on the fast tests, tidy, generated code, known vulnerabilities
 

@@ -1,0 +1,46 @@
+package kernels
+
+import "os"
+
+// AcceleratorLimit is how many seeds of a search an accelerator could test in a
+// second if every lane began an integer instruction in every cycle, instructions
+// left out that only move data. It is known for CUDA and HIP devices, and for the
+// kernels of mt19937 and xorshift32, whose instructions are counted.
+func AcceleratorLimit(d Device, s *Search) (seedsPerSecond float64, ok bool) {
+	var dev driver
+	switch d := d.(type) {
+	case *vetted:
+		dev = d.driver
+	case *accelerator:
+		dev = d.driver
+	}
+	g, isGPU := dev.(gpuDriver)
+	plan, err := s.planAccelerator(d.Name())
+	if !isGPU || err != nil || plan.form.kernel != kernelMt && plan.form.kernel != kernelXorshift32 {
+		return 0, false
+	}
+	pace := g.Pace(os.DirFS("/"))
+	return pace / plan.laneInstructions(d.Name() == HIP), pace > 0
+}
+
+// slowMultiply is how many cycles of a lane RDNA takes for a 32-bit multiplication.
+// NVIDIA takes one, and has the addition behind it for nothing.
+const slowMultiply = 4
+
+// laneInstructions is how many instructions a seed takes on a lane.
+func (p *vectorPlan) laneInstructions(amd bool) float64 {
+	st := p.stages[0]
+	multiplies := float64(len(st.rows)) // of seen
+	n := st.instructions(acceleratorUnit, &p.form)
+	if p.form.kernel == kernelMt {
+		steps := float64(st.from + st.kept + mtShift - 1)
+		multiplies += steps
+		if !amd {
+			n -= steps
+		}
+	}
+	if amd {
+		n += (slowMultiply - 1) * multiplies
+	}
+	return n
+}
