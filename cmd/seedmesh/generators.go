@@ -12,14 +12,17 @@ import (
 // generatorInfo is what generators --json prints for each.
 type generatorInfo struct {
 	kernels.Generator
-	Devices []string `json:"devices"`
+	Devices        []string `json:"devices"`
+	NotAccelerated string   `json:"not_accelerated,omitempty"` // why only the CPU can
 }
 
 func newGenerators(e *env) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "generators [NAME]",
-		Short: "List the generators that can be searched",
+		Short: "List the generators that can be searched, and on which devices",
+		Long: "generators lists every generator with the kinds of device that can search for it, as cluster.toml names them.\n" +
+			"With a NAME it says more, also why only the CPU can where that is so.",
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) <= 1 {
 				return nil
@@ -55,7 +58,7 @@ func newGenerators(e *env) *cobra.Command {
 func printGeneratorsJSON(e *env, list []kernels.Generator) error {
 	infos := make([]generatorInfo, len(list))
 	for i, g := range list {
-		infos[i] = generatorInfo{g, g.Devices()}
+		infos[i] = generatorInfo{g, g.Devices(), g.NotAccelerated()}
 	}
 	return writeValue(e.stdout, infos)
 }
@@ -69,7 +72,7 @@ func printGenerator(e *env, g kernels.Generator) error {
 	t.row("width_bits", strconv.Itoa(g.WidthBits))
 	t.row("devices", strings.Join(g.Devices(), ","))
 	if why := g.NotAccelerated(); why != "" {
-		t.row("not_opencl", why)
+		t.row("not_accelerated", why)
 	}
 	t.row("source", g.Source)
 	t.row("definition", g.Definition)

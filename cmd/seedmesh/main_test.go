@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -96,5 +98,35 @@ func TestInterruptWhileDrawsAreRead(t *testing.T) {
 	e := &env{stdin: endless, stdout: &stdout, stderr: &stderr, getenv: func(string) string { return "" }}
 	if code := run(ctx, []string{"sieve", "--local", "-g", "xorshift32", "-d", "-", "-s", "0:10"}, e); code != exitInterrupted || stdout.Len() > 0 {
 		t.Errorf("exit code %d, output %q, %q", code, stdout.String(), stderr.String())
+	}
+}
+
+// TestGeneratorsNameTheirDevices has every accelerator beside the CPU for a
+// generator with a kernel, and a reason for one without.
+func TestGeneratorsNameTheirDevices(t *testing.T) {
+	r := runWith(t.Context(), t, nil, "", "generators", "--json")
+	var list []struct {
+		Name           string   `json:"name"`
+		Devices        []string `json:"devices"`
+		NotAccelerated string   `json:"not_accelerated"`
+	}
+	if err := json.Unmarshal([]byte(r.stdout), &list); err != nil || len(list) < 100 {
+		t.Fatalf("%d generators, %v", len(list), err)
+	}
+	accelerated := 0
+	for _, g := range list {
+		all := slices.Equal(g.Devices, []string{"cpu", "cuda", "hip", "opencl"})
+		if all == (g.NotAccelerated != "") || !all && !slices.Equal(g.Devices, []string{"cpu"}) {
+			t.Errorf("%s: devices %v, not accelerated: %q", g.Name, g.Devices, g.NotAccelerated)
+		}
+		if all {
+			accelerated++
+		}
+	}
+	if accelerated < 20 || accelerated == len(list) {
+		t.Errorf("%d of %d generators are accelerated", accelerated, len(list))
+	}
+	if r := runWith(t.Context(), t, nil, "", "generators", "pcg32"); !strings.Contains(r.stdout, "not_accelerated") || !strings.Contains(r.stdout, "no kernel makes its outputs") {
+		t.Errorf("generators pcg32: %s", r.stdout)
 	}
 }
