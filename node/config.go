@@ -409,10 +409,11 @@ func (n NodeConfig) checkShared() error {
 	type device struct {
 		kind   string
 		number int
+		gpu    string // where it is chosen by that
 	}
 	first := map[device]int{}
 	for i, s := range n.Slots {
-		d := device{s.Device, s.Number}
+		d := device{s.Device, s.Number, s.GPU}
 		if !slices.Contains(kernels.Accelerators(), s.Device) {
 			continue
 		}
