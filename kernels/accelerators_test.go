@@ -169,3 +169,49 @@ func TestVettedRefusesLibraries(t *testing.T) {
 		}
 	}
 }
+
+// TestLaunchesAreApart has a kernel that adds to what it finds: nothing of an earlier
+// launch may be there.
+func TestLaunchesAreApart(t *testing.T) {
+	const adding = `extern "C" __global__ void search(const unsigned long long *seeds, unsigned long long *visited, unsigned *found) {
+		unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
+		if (i >= seeds[1])
+			return;
+		visited[2 * i] += seeds[0] + i;
+		visited[2 * i + 1] += i;
+		found[1 + atomicAdd(&found[0], 1u)] = i;
+	}`
+	for _, kind := range []string{CUDA, HIP} {
+		t.Run(kind, func(t *testing.T) {
+			d, err := openDriver(AcceleratorConfig{Kind: kind, Libraries: shim.Libraries(t, kind == HIP, nil)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.Close()
+			code, err := d.Compile(adding)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := d.Load(code, 1000, 1000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.Close()
+			visited, found := make([]uint64, 2000), make([]uint32, 1000)
+			for _, items := range []int{1000, 1000, 3, 255, 256} {
+				n, err := p.Launch([2]uint64{1 << 40, uint64(items)}, items, visited, found)
+				if err != nil || n != items {
+					t.Fatalf("Launch of %d items found %d, %v", items, n, err)
+				}
+				for i := range items {
+					if visited[2*i] != 1<<40+uint64(i) || visited[2*i+1] != uint64(i) || found[i] >= uint32(items) {
+						t.Fatalf("item %d of %d: visited %d, %d; found %d", i, items, visited[2*i], visited[2*i+1], found[i])
+					}
+				}
+			}
+			if n, err := p.Launch([2]uint64{0, 700}, 700, visited, found[:300]); n != 700 || err != nil {
+				t.Errorf("Launch with room for fewer = %d, %v, want 700", n, err)
+			}
+		})
+	}
+}

@@ -21,6 +21,12 @@ import (
 // its executor may be wrapped.
 func alone(t *testing.T, rate float64, wrap ...func(slot.Executor) slot.Executor) *Node {
 	t.Helper()
+	return aloneOn(t, SlotConfig{Device: "sim", SimRate: rate}, wrap...)
+}
+
+// aloneOn is alone with a slot that may be called something else than it is.
+func aloneOn(t *testing.T, only SlotConfig, wrap ...func(slot.Executor) slot.Executor) *Node {
+	t.Helper()
 	const addr = "10.0.0.1:7946"
 	dir := t.TempDir()
 	if _, err := Init(Setup{Dir: dir, Name: "n1", Listen: addr}); err != nil {
@@ -31,7 +37,7 @@ func alone(t *testing.T, rate float64, wrap ...func(slot.Executor) slot.Executor
 		t.Fatal(err)
 	}
 	c := DefaultConfig()
-	c.Dir, c.Node.Slots = dir, []SlotConfig{{Device: "sim", SimRate: rate}}
+	c.Dir, c.Node.Slots = dir, []SlotConfig{only}
 	c.Seams = Seams{PacketConn: conn, NoSocket: true, Executor: func(i int, s SlotConfig) (slot.Executor, error) {
 		e := slot.NewInProcess(i, kernels.NewSim(kernels.SimConfig{Rate: s.SimRate}))
 		for _, w := range wrap {
@@ -56,8 +62,8 @@ func until(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// longClaim submits a job, and gives its id and a claim of it that is under way.
-func longClaim(t *testing.T, n *Node) (id string, claim jobs.Claim) {
+// submitLong submits a job of two million seeds.
+func submitLong(t *testing.T, n *Node) (id string) {
 	t.Helper()
 	draws, err := kernels.ParseDraws(strings.NewReader("206 87 595 819"))
 	if err != nil {
@@ -71,6 +77,13 @@ func longClaim(t *testing.T, n *Node) (id string, claim jobs.Claim) {
 		}
 		return err == nil
 	})
+	return id
+}
+
+// longClaim submits a job, and gives its id and a claim of it that is under way.
+func longClaim(t *testing.T, n *Node) (id string, claim jobs.Claim) {
+	t.Helper()
+	id = submitLong(t, n)
 	until(t, "claim of more than ten seconds under way", func() bool {
 		claim = jobs.Claim{}
 		if p := n.workers[0].progress(); len(p) == 1 && p[0].Done > 0 {

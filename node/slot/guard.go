@@ -136,14 +136,12 @@ func lockGPU(ctx context.Context, dir, pci string) error {
 	if errors.Is(err, errLocked) {
 		return fmt.Errorf("the GPU %s is in use by another slot or node of this machine: take one out of cluster.toml, or let them share it with shared = true", pci)
 	}
-	if err == nil {
-		lockedGPU = f
+	if err != nil {
+		return err
 	}
-	return err
+	_, err = unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, lockFD) // which nobody closes
+	return errors.Join(err, f.Close())
 }
-
-// lockedGPU is what holds the lock of this process's GPU.
-var lockedGPU *os.File
 
 // lockFile locks an open file, and waits for that so long. The lock belongs to the
 // open file: it is held until the last process that has the file closes it.

@@ -1,7 +1,6 @@
 package gpu
 
 import (
-	"bufio"
 	"fmt"
 	"io/fs"
 	"strconv"
@@ -59,14 +58,13 @@ func place(domain, location uint64) string {
 
 // properties reads lines of a name and a number.
 func properties(root fs.FS, file string) map[string]uint64 {
-	f, err := root.Open(file)
+	text, err := fs.ReadFile(root, file)
 	if err != nil {
 		return nil
 	}
-	defer f.Close()
 	list := map[string]uint64{}
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		name, value, _ := strings.Cut(lines.Text(), " ")
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		if n, err := strconv.ParseUint(value, 10, 64); err == nil {
 			list[name] = n
 		}

@@ -1,0 +1,108 @@
+package node
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"seedmesh/jobs"
+	"seedmesh/kernels"
+	"seedmesh/node/slot"
+)
+
+// doubtful is an executor whose device passes, and fails at work, as a test says.
+type doubtful struct {
+	slot.Executor
+	ready func(again bool) error
+	fails *atomic.Int64 // tasks that fail from now on
+	runs  *atomic.Int64
+}
+
+func (d doubtful) Ready(_ context.Context, again bool) error { return d.ready(again) }
+
+func (d doubtful) Run(ctx context.Context, t slot.Task) (slot.Result, error) {
+	d.runs.Add(1)
+	if d.fails.Add(-1) >= 0 {
+		return slot.Result{}, &slot.Error{Class: slot.Died, Message: "the process ended"}
+	}
+	return d.Executor.Run(ctx, t)
+}
+
+// TestProof has an accelerator's slot work only when its device passed, be tested
+// again after each failure at work, and be quarantined when that does not help.
+func TestProof(t *testing.T) {
+	for name, tt := range map[string]struct {
+		unfit func(again bool) error // nil for none
+		fails int64
+		again int64  // tests after failures
+		why   string // of the quarantine; empty for none
+	}{
+		"passes":                       {nil, 0, 0, ""},
+		"no device":                    {func(bool) error { return &slot.Error{Class: slot.NotStarted, Message: "no driver"} }, 0, 0, "no driver"},
+		"fails once":                   {nil, 1, 1, ""},
+		"fails at work and then tests": {func(again bool) error { return failIf(again) }, 1, 1, "does not pass"},
+		"keeps failing":                {nil, 100, maxRelapses - 1, "the process ended"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var again, fails, runs atomic.Int64
+				fails.Store(tt.fails)
+				ready := func(now bool) error {
+					if now {
+						again.Add(1)
+					}
+					if tt.unfit == nil {
+						return nil
+					}
+					return tt.unfit(now)
+				}
+				n := aloneOn(t, SlotConfig{Device: kernels.CUDA, SimRate: 20_000}, func(e slot.Executor) slot.Executor {
+					return doubtful{e, ready, &fails, &runs}
+				})
+				submitLong(t, n)
+				if tt.why == "" {
+					until(t, "search", func() bool { return runs.Load() > tt.fails })
+				} else {
+					until(t, "quarantine", func() bool { return strings.Contains(quarantineOf(n), tt.why) })
+					before := runs.Load()
+					time.Sleep(time.Minute) // of fake time
+					if runs.Load() != before {
+						t.Error("a quarantined slot works")
+					}
+				}
+				if q := quarantineOf(n); tt.why == "" && q != "" || again.Load() != tt.again {
+					t.Errorf("quarantined for %q after %d more tests, want %q after %d", q, again.Load(), tt.why, tt.again)
+				}
+				if tt.fails == 0 && tt.why != "" && runs.Load() > 0 {
+					t.Error("a slot without a device was given work")
+				}
+				if err := n.Close(); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(time.Minute) // of fake time: what memberlist began before its shutdown ends by time-outs
+			})
+		})
+	}
+}
+
+func failIf(again bool) error {
+	if again {
+		return &slot.Error{Class: slot.NotStarted, Message: "it does not pass"}
+	}
+	return nil
+}
+
+// quarantineOf is why the node's slot is quarantined, or "".
+func quarantineOf(n *Node) (reason string) {
+	n.log.View(func(s *jobs.State) {
+		if m := s.Node(n.id); m != nil && len(m.Slots) == 1 {
+			if why, yes := m.Slots[0].Quarantined(); yes {
+				reason = why
+			}
+		}
+	})
+	return reason
+}
