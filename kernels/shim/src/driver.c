@@ -3,7 +3,8 @@
 // hipRTC, and holds their callers to the rules: a thread has a current device,
 // addresses on the device are none of the host's, and what was taken is given back.
 //
-// CLANG is the path of the compiler, and PRELUDE of the text before a kernel.
+// CLANG is the path of the compiler, PRELUDE of the text before a kernel, and SCRATCH
+// of a directory for files.
 // DEVICES is how many there are. -DFAULT='"CALL"' with -DKIND=... makes one call
 // fail (1), hang (2) or abort (3); KIND 4 loses a candidate; -DINCOMPLETE leaves the
 // launch out; -DGFX has a device for gfx1030 only.
@@ -140,7 +141,7 @@ int DRIVER(ModuleLoadData)(struct module **module, const struct code *code) {
 	ENTER("ModuleLoadData");
 	if (memcmp(code->magic, magic, sizeof magic))
 		return INVALID;
-	char path[] = "/tmp/seedmesh-shim-XXXXXX";
+	char path[] = SCRATCH "/XXXXXX";
 	int fd = mkstemp(path);
 	if (fd < 0 || write(fd, code + 1, code->size) != (ssize_t)code->size || close(fd))
 		return BROKEN;
@@ -238,7 +239,7 @@ int COMPILER(CompileProgram)(struct program *p, int n, const char **options) {
 		return e;
 	if (CUDA_OR_HIP(n != 1 || strcmp(options[0], "--gpu-architecture=sm_86"), n != 0))
 		return 5;
-	char dir[] = "/tmp/seedmesh-shim-XXXXXX", text[64], made[64], log[64];
+	char dir[] = SCRATCH "/XXXXXX", text[4096], made[4096], log[4096];
 	if (!mkdtemp(dir))
 		return BROKEN;
 	snprintf(text, sizeof text, "%s/text", dir);
