@@ -1,16 +1,11 @@
 package scripts
 
 import (
-	"archive/zip"
-	"bufio"
-	"bytes"
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -20,7 +15,7 @@ import (
 
 // collect moves the declared outputs out of the working directory, where nobody
 // changes them any more, and checks them. On a fault it alters the outcome.
-func (r *Runner) collect(o *Outcome, a Attempt) {
+func (r *Runner) collect(ctx context.Context, o *Outcome, a Attempt) {
 	if a.Spec.Capture == "json" {
 		if o.Captured = lastObject(o.Stdout.End(keepHead + keepTail)); o.Captured == nil {
 			o.Class, o.Message = MissingOutput, "its standard output has no JSON object"
@@ -48,8 +43,10 @@ func (r *Runner) collect(o *Outcome, a Attempt) {
 			return
 		}
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, validTime, fmt.Errorf("it took longer than %v", validTime))
+	defer cancel()
 	for i := range c.files {
-		if err := r.check(validator(a.Spec.Valid, c.files[i].Path), OutputPath(r.place.Name, a.Number, i), c.files[i].Bytes); err != nil {
+		if err := r.check(ctx, validator(a.Spec.Valid, c.files[i].Path), OutputPath(r.place.Name, a.Number, i), c.files[i].Bytes); err != nil {
 			o.Class, o.Message = InvalidOutput, clip(fmt.Sprintf("%s is not valid %s: %v", c.files[i].Path, validator(a.Spec.Valid, c.files[i].Path), err))
 			return
 		}
@@ -150,108 +147,3 @@ func (r *Runner) owns(info fs.FileInfo) bool {
 
 // maxNames bounds the paths of one attempt's outputs together, in bytes.
 const maxNames = 256 << 10
-
-// check reads a whole output and says what is wrong with it.
-func (r *Runner) check(how, at string, size int64) error {
-	if how == "" {
-		return nil
-	}
-	f, err := r.root.Open(at)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	switch how {
-	case "json":
-		return validJSON(f)
-	case "jsonl":
-		return validLines(f)
-	case "npz":
-		return validNPZ(f, size)
-	}
-	return nil
-}
-
-// validator is how a file is checked: as the job says, or as its name ends.
-func validator(how, name string) string {
-	if how != "auto" {
-		return how
-	}
-	return strings.TrimPrefix(path.Ext(name), ".")
-}
-
-// validJSON reads one value and nothing behind it, without holding it in memory.
-func validJSON(r io.Reader) error {
-	d := json.NewDecoder(bufio.NewReader(r))
-	d.UseNumber()
-	for depth, first := 0, true; first || depth > 0; first = false {
-		token, err := d.Token()
-		if errors.Is(err, io.EOF) {
-			return io.ErrUnexpectedEOF
-		}
-		if err != nil {
-			return err
-		}
-		switch token {
-		case json.Delim('{'), json.Delim('['):
-			depth++
-		case json.Delim('}'), json.Delim(']'):
-			depth--
-		}
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something follows its value")
-	}
-	return nil
-}
-
-// maxLine bounds a line of JSON Lines, in bytes.
-const maxLine = 16 << 20
-
-func validLines(r io.Reader) error {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, maxLine)
-	for n := 1; lines.Scan(); n++ {
-		if line := bytes.TrimSpace(lines.Bytes()); len(line) > 0 && !json.Valid(line) {
-			return fmt.Errorf("line %d is not JSON", n)
-		}
-	}
-	return lines.Err()
-}
-
-// validNPZ reads every array of a NumPy archive; the archive has their checksums.
-func validNPZ(r io.ReaderAt, size int64) error {
-	z, err := zip.NewReader(r, size)
-	if err != nil {
-		return err
-	}
-	for _, entry := range z.File {
-		f, err := entry.Open()
-		if err != nil {
-			return err
-		}
-		var magic [6]byte
-		if _, err = io.ReadFull(f, magic[:]); err == nil && string(magic[:]) != "\x93NUMPY" {
-			err = errors.New("it is no array")
-		}
-		if err == nil {
-			_, err = io.Copy(io.Discard, f)
-		}
-		if err = errors.Join(err, f.Close()); err != nil {
-			return fmt.Errorf("%s: %w", entry.Name, err)
-		}
-	}
-	return nil
-}
-
-// lastObject finds the last line that is a JSON object.
-func lastObject(text []byte) []byte {
-	lines := bytes.Split(text, []byte("\n"))
-	for i := len(lines) - 1; i >= 0; i-- {
-		line := bytes.TrimSpace(lines[i])
-		if len(line) > 0 && line[0] == '{' && json.Valid(line) {
-			return bytes.Clone(line)
-		}
-	}
-	return nil
-}

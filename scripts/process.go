@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -104,11 +106,18 @@ func (p *process) reap() (e ending) {
 const (
 	deathLimit = 5 * time.Second // for killed processes to be gone
 	deathPoll  = 2 * time.Millisecond
+	stopPasses = 8 // looks for processes that were forked while others were stopped
+	patience   = 3 // tries to end descendants one by one, before all of the user are ended at once
 )
 
-// endDescendants kills whatever descends from this process, until nothing does.
+// ErrStuck says that processes of an earlier task do not die. As long as there are
+// such, their place runs nothing.
+var ErrStuck = errors.New("scripts: processes of an earlier task do not die")
+
+// endDescendants kills whatever descends from this process, until nothing does, or
+// gives [ErrStuck].
 func (r *Runner) endDescendants() error {
-	for began := time.Now(); ; {
+	for began, round := time.Now(), 0; ; round++ {
 		var info unix.Siginfo
 		err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
 		if errors.Is(err, unix.ECHILD) {
@@ -118,6 +127,9 @@ func (r *Runner) endDescendants() error {
 		for _, pid := range stopAll(os.Getpid()) {
 			_ = unix.Kill(pid, unix.SIGKILL)
 		}
+		if round >= patience {
+			r.place.endUser()
+		}
 		for {
 			pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
 			if pid <= 0 || err != nil {
@@ -125,17 +137,17 @@ func (r *Runner) endDescendants() error {
 			}
 		}
 		if time.Since(began) > deathLimit {
-			return fmt.Errorf("processes of it do not die within %v", deathLimit)
+			return fmt.Errorf("%w within %v", ErrStuck, deathLimit)
 		}
 		time.Sleep(deathPoll)
 	}
 }
 
-// stopAll stops the processes below one, until no new ones come: what is stopped
-// cannot fork. It lists them.
+// stopAll stops the processes below one, until no new ones come, or it has looked
+// often enough: what is stopped cannot fork. It lists them.
 func stopAll(of int) []int {
 	stopped := map[int]bool{}
-	for {
+	for pass := 1; ; pass++ {
 		all, fresh := descendants(of), false
 		for _, pid := range all {
 			if !stopped[pid] {
@@ -143,7 +155,7 @@ func stopAll(of int) []int {
 				_ = unix.Kill(pid, unix.SIGSTOP) // one that is gone needs none
 			}
 		}
-		if !fresh {
+		if !fresh || pass == stopPasses {
 			return all
 		}
 	}
@@ -190,6 +202,58 @@ func eachProcess(do func(pid int)) {
 			do(pid)
 		}
 	}
+}
+
+// endUser kills all processes of the place's own user at once, so that none can
+// fork away from it. It does nothing where scripts run as the runner's user.
+func (p Place) endUser() {
+	if p.UID < 0 {
+		return
+	}
+	_ = limitProcesses(unix.RLIM_INFINITY) // the user may have as many as it may
+	pid, err := syscall.ForkExec(shellPath, []string{shellPath, "-c", "kill -KILL -1"}, &syscall.ProcAttr{
+		Env: []string{}, Files: []uintptr{devNull(), devNull(), devNull()}, Sys: &syscall.SysProcAttr{Setsid: true, Credential: p.credential()},
+	})
+	if err == nil {
+		_, _ = unix.Wait4(pid, nil, 0, nil) // what it did is seen by what is left
+	}
+	_ = limitProcesses(maxProcesses)
+}
+
+// evict ends what runs under the place's own user, whoever started it.
+func (p Place) evict() error {
+	for began := time.Now(); p.UID >= 0; time.Sleep(deathPoll) {
+		if !runsAs(p.UID) {
+			return nil
+		}
+		if time.Since(began) > deathLimit {
+			return fmt.Errorf("%w: of user %d", ErrStuck, p.UID)
+		}
+		p.endUser()
+	}
+	return nil
+}
+
+// runsAs tells whether a user has a process that lives.
+func runsAs(uid int) (found bool) {
+	eachProcess(func(pid int) {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil || found {
+			return
+		}
+		zombie := false
+		for line := range strings.Lines(string(b)) {
+			fields := strings.Fields(line)
+			switch {
+			case len(fields) < 2:
+			case fields[0] == "State:":
+				zombie = fields[1] == "Z" || fields[1] == "X"
+			case fields[0] == "Uid:":
+				found = !zombie && slices.Contains(fields[1:], strconv.Itoa(uid))
+			}
+		}
+	})
+	return found
 }
 
 // endMarked kills processes that were started with a variable in their

@@ -31,8 +31,10 @@ type Place struct {
 	Base string // has the inputs of all slots in "inputs"
 	Name string // of the slot's own directory below Base
 	Slot uint32
-	// UID and GID that scripts run under; -1 is the runner's own.
+	// UID and GID that scripts run under; -1 is the runner's own. Nothing else runs
+	// under the UID: whatever does is ended.
 	UID, GID int
+	Groups   []uint32      // further groups of theirs, where they have a UID of their own
 	Env      []string      // of every task, in front of what its job says
 	Grace    time.Duration // between TERM and KILL; 0 for [DefaultGrace]
 	Group    *Group        // control group of the slot, or nil
@@ -74,6 +76,7 @@ type Runner struct {
 	out, err *stream
 	last     [3]string // command name, where it was looked for, and the path it was found at
 	shortage shortage
+	stuck    bool // processes of the last task live
 }
 
 // NewRunner makes the place's directories, and ends what an earlier runner of the
@@ -91,6 +94,9 @@ func NewRunner(p Place) (*Runner, error) {
 	mark := "SEEDMESH_PLACE=" + filepath.Join(p.Base, p.Name)
 	endMarked(mark)
 	p.Group.kill() // and those that have dropped the mark
+	if err := p.evict(); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(filepath.Join(p.Base, p.Name), placeMode); err != nil {
 		return nil, fmt.Errorf("scripts: %w", err)
 	}
@@ -129,9 +135,18 @@ const maxProcesses = 4096
 func limitResources(ownUser bool) error {
 	err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
 	if ownUser {
-		err = errors.Join(err, unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{Cur: maxProcesses, Max: maxProcesses}))
+		err = errors.Join(err, limitProcesses(maxProcesses))
 	}
 	return err
+}
+
+func limitProcesses(n uint64) error {
+	return unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{Cur: n, Max: n})
+}
+
+// credential is what scripts run as where they have a user of their own.
+func (p Place) credential() *syscall.Credential {
+	return &syscall.Credential{Uid: uint32(p.UID), Gid: uint32(p.GID), Groups: p.Groups}
 }
 
 // Close lets go of the place. Its launching thread ends with it.
@@ -183,8 +198,15 @@ func inherited(environ []string) []string {
 // Run runs one attempt from an empty working directory to an empty machine: when
 // it returns, no process of the attempt lives. Its outputs lie at [OutputPath] until
 // the caller takes them away. The error is ctx's, its Start's, or that the place
-// itself is unusable; whatever the task does is part of the outcome.
+// itself is unusable, such as [ErrStuck] of an earlier task; whatever the task does
+// is part of the outcome.
 func (r *Runner) Run(ctx context.Context, a Attempt) (Outcome, error) {
+	if r.stuck {
+		if err := r.endDescendants(); err != nil {
+			return Outcome{}, err
+		}
+		r.stuck = false
+	}
 	o := Outcome{Task: a.Number, ID: a.Task.ID, Attempt: a.Count, Slot: r.place.Slot, Status: -1, Class: OK, Started: time.Now()}
 	if err := r.prepare(a); err != nil {
 		return r.failed(o, InputMissing, "%v", err), nil
@@ -209,7 +231,7 @@ func (r *Runner) Run(ctx context.Context, a Attempt) (Outcome, error) {
 	end := p.wait(ctx, a.Spec.Timeout(a.Task), r.place.Grace)
 	stop()
 	if err := r.endDescendants(); err != nil {
-		return r.failed(o, Stuck, "%v", err), fmt.Errorf("scripts: task %d: %w", a.Number, err)
+		r.stuck = true
 	}
 	r.out.finish()
 	r.err.finish()
@@ -220,10 +242,13 @@ func (r *Runner) Run(ctx context.Context, a Attempt) (Outcome, error) {
 		return o, ctx.Err()
 	}
 	r.classify(&o, end, a)
-	if o.Class == OK {
-		r.collect(&o, a)
+	if r.stuck {
+		o.Class, o.Message = Stuck, fmt.Sprintf("processes of it did not die within %v", deathLimit)
 	}
-	return o, nil
+	if o.Class == OK {
+		r.collect(ctx, &o, a)
+	}
+	return o, ctx.Err()
 }
 
 // may waits until the attempt may begin.
@@ -401,7 +426,7 @@ func (r *Runner) start(a Attempt) (*process, error) {
 		Sys: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
 	}
 	if r.place.UID >= 0 {
-		attr.Sys.Credential = &syscall.Credential{Uid: uint32(r.place.UID), Gid: uint32(r.place.GID)}
+		attr.Sys.Credential = r.place.credential()
 	}
 	r.place.Group.join(attr.Sys)
 	pid := 0

@@ -21,7 +21,7 @@ func newPlace(t testing.TB, edit ...func(*Place)) *Runner {
 	base := t.TempDir()
 	p := Place{Base: base, Name: "0", UID: -1, GID: -1, Grace: 200 * time.Millisecond}
 	if os.Getuid() == 0 {
-		p.UID, p.GID = 64222, 64222
+		p.UID, p.GID = ownUser(), ownUser()
 	}
 	if err := errors.Join(os.Chmod(filepath.Dir(base), placeMode), os.Mkdir(filepath.Join(base, "inputs"), placeMode)); err != nil {
 		t.Fatal(err)
@@ -40,6 +40,9 @@ func newPlace(t testing.TB, edit ...func(*Place)) *Runner {
 	})
 	return r
 }
+
+// ownUser is a number that belongs to nobody, also when this test runs twice at once.
+func ownUser() int { return 1<<30 + os.Getpid()*8 }
 
 // shell is an attempt that runs a shell command.
 func shell(command string, edit ...func(*Attempt)) Attempt {
@@ -90,6 +93,11 @@ func TestClasses(t *testing.T) {
 		{"good JSON", shell(`printf '{"a":[1,2]}' > out`, outputs("out"), valid("json")), OK, 0, ""},
 		{"good lines", shell(`printf '1\n{}\n' > out`, outputs("out"), valid("jsonl")), OK, 0, ""},
 		{"bad line", shell(`printf '1\n{\n' > out`, outputs("out"), valid("jsonl")), InvalidOutput, 0, "line 2"},
+		{"a bomb of brackets", shell(`head -c 100000000 /dev/zero | tr '\0' '[' > out`, outputs("out"), valid("json")), InvalidOutput, 0, "deep"},
+		{"an archive of very many names", shell(`python3 -c '
+import zipfile
+with zipfile.ZipFile("out", "w") as z:
+    for i in range(100, 500): z.writestr(str(i) * 10000, b"")'`, outputs("out"), valid("npz")), InvalidOutput, 0, "more reading"},
 		{"no archive", shell(`echo > out`, outputs("out"), valid("npz")), InvalidOutput, 0, "not valid npz"},
 		{"no object on stdout", shell("echo hello", func(a *Attempt) { a.Spec.Capture = "json" }), MissingOutput, 0, "JSON object"},
 		{"closes its descriptors", shell("exec 0<&- 1>&- 2>&-; exit 4"), ExitCode, 4, ""},
@@ -119,6 +127,7 @@ func TestNothingSurvives(t *testing.T) {
 		"in another session":  `setsid sleep 1000 & sleep 0.1; pgrep -n -x sleep`,
 		"forked twice":        `(setsid sh -c 'sleep 1000 & echo $!; exit' &) ; sleep 0.2`,
 		"holding the streams": `setsid sleep 1000 & echo $!`,
+		"a bomb of forks":     `b() { b | b & }; b; sleep 0.3; echo $!`,
 		"forking on and on":   `(f() { (f &) ; sleep 0.001; f; }; f) & sleep 0.05; echo $!`,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -253,7 +262,7 @@ func TestHides(t *testing.T) {
 	}
 	o, err := r.Run(t.Context(), shell("id -u; grep NoNewPrivs /proc/self/status; grep -E 'core file|processes' /proc/self/limits | tr -s ' '; cat "+secret+" ../../*/out/* ; ls ../; kill -9 $PPID; env", func(a *Attempt) { a.Spec.Env = []string{"MINE=1"} }))
 	text := string(o.Stdout.Head)
-	if err != nil || !strings.HasPrefix(text, "64222\nNoNewPrivs:\t1\nMax core file size 0 0 bytes \nMax processes 4096 4096 processes \n") || strings.Contains(text, "secret") {
+	if err != nil || !strings.HasPrefix(text, strconv.Itoa(ownUser())+"\nNoNewPrivs:\t1\nMax core file size 0 0 bytes \nMax processes 4096 4096 processes \n") || strings.Contains(text, "secret") {
 		t.Errorf("got %v, %v: %s", o.Class, err, text)
 	}
 	if !strings.Contains(text, "\nMINE=1\n") || strings.Contains(text, "GOPATH") || !strings.Contains(text, "SEEDMESH_ATTEMPT=2\n") {
