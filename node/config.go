@@ -110,7 +110,10 @@ type ScriptsConfig struct {
 	// Trusted lets scripts run as the node's own user, where they can read its keys.
 	// It has no effect for root, whose scripts run as another user.
 	Trusted bool   `toml:"trusted"`
-	User    string `toml:"user"`       // that root's scripts run as; a fixed number where there is none of that name
+	User    string `toml:"user"`       // whose groups root's scripts have, where there is one of that name
+	// FirstUser is the number that scripts of root's slot 0 run as, those of the other
+	// slots under the numbers behind it; 0 for numbers that the data directory decides.
+	FirstUser int `toml:"first_user"`
 	Memory  uint64 `toml:"memory_mib"` // MiB that tasks may use together; 0 for nine tenths of the machine's
 	Dir     string `toml:"dir"`        // of working directories and inputs; empty for one below /var/tmp
 }
@@ -372,6 +375,9 @@ func (c Config) Validate() error {
 	}
 	if c.Node.MaxScripts < 0 || c.Node.MaxScripts > jobs.MaxSlots {
 		return fmt.Errorf("configuration: node.max_concurrent_script_jobs is %d, it must lie in 0..%d", c.Node.MaxScripts, jobs.MaxSlots)
+	}
+	if f := c.Scripts.FirstUser; f < 0 || f > 0 && f < 1000 || f > 1<<31-1-jobs.MaxSlots {
+		return invalidConfig(fmt.Sprintf("scripts.first_user is %d", f), "use 0, or the first of 256 numbers of users, from 1000 on, that nobody else has")
 	}
 	if err := c.Node.checkGPUs(); err != nil {
 		return err

@@ -73,6 +73,7 @@ type Node struct {
 	pinned    pins
 	site      *site
 	machine   *machine
+	lists     lists
 
 	gate        sync.Mutex // passed by every start of an attempt and every reading of what is applied for a ping
 	incarnation uint64     // guarded by gate

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
+	"strings"
 
 	"connectrpc.com/connect"
 
@@ -113,7 +115,8 @@ func (s *service) submitScripts(ctx context.Context, spec *scripts.Spec, m *v1.S
 			}
 		}
 	}
-	for _, h := range holders {
+	spec.Holders = nil
+	for _, h := range holders[:min(len(holders), scripts.MaxHolders)] {
 		spec.Holders = append(spec.Holders, h.String())
 	}
 	encoded, err := spec.Encode()
@@ -240,19 +243,8 @@ func (s *service) openScripts(ctx context.Context, selector string) (*scriptJob,
 	if j.tasks, err = scripts.Decode(c.spec); err != nil || j.tasks.List == nil {
 		return j, err
 	}
-	d := jobs.Digest(j.tasks.List.Digest)
-	if err := s.n.fetch(ctx, d, s.n.site.sources(j.tasks)); err != nil {
-		return nil, err
-	}
-	f, _, err := s.n.store.Open(d)
-	if err != nil {
-		return nil, err
-	}
-	j.close = f.Close
-	if j.list, err = scripts.OpenList(f.(io.ReaderAt)); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return j, nil
+	j.list, j.close, err = s.n.lists.use(ctx, s.n, j.tasks)
+	return j, err
 }
 
 func (j *scriptJob) task(n uint64) (scripts.Task, error) {
@@ -272,9 +264,10 @@ func (j *scriptJob) name(n uint64) string {
 
 // find resolves the name of a task; #N is task number N from 0.
 func (j *scriptJob) find(name string) (uint64, error) {
-	var n uint64
-	if _, err := fmt.Sscanf(name, "#%d", &n); err == nil && n < j.tasks.Count() {
-		return n, nil
+	if digits, ok := strings.CutPrefix(name, "#"); ok {
+		if n, err := strconv.ParseUint(digits, 10, 64); err == nil && n < j.tasks.Count() {
+			return n, nil
+		}
 	}
 	if n, ok := j.tasks.Number(name); ok {
 		return n, nil

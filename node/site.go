@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/user"
 	"path"
 	"path/filepath"
 	"strconv"
@@ -17,6 +16,7 @@ import (
 	"syscall"
 
 	"seedmesh/jobs"
+	"seedmesh/node/blob"
 	"seedmesh/scripts"
 )
 
@@ -26,10 +26,10 @@ type site struct {
 	base    string   // of the working directories and the inputs
 	root    *os.Root // of base; nil where script jobs are refused
 	refused string   // why they are
-	uid     int      // -1 for the node's own user
-	gid     int
+	users   scriptUsers
 	bounds  string // how the memory of scripts is bounded
 	memory  *memory
+	fetch   func(context.Context, jobs.Digest, *scripts.Spec) error // has a blob on this disk
 
 	mu      sync.Mutex // guards what follows
 	making  map[string]chan struct{}
@@ -40,22 +40,28 @@ const (
 	siteParent  = "/var/tmp" // survives a restart, and is no RAM disk
 	siteMode    = 0o711      // scripts pass through to their own directories, and see nothing
 	inputsDir   = "inputs"
-	nobodyElse  = 64222 // a user id that distributions leave free, where the configured user does not exist
 	readOnly    = 0o444
 	readAndExec = 0o555
 )
 
 // openSite decides whether this node runs scripts.
 func (n *Node) openSite() error {
-	s := &site{n: n, uid: -1, gid: -1, making: map[string]chan struct{}{}, digests: map[jobs.JobID][]jobs.Digest{}}
+	s := &site{n: n, making: map[string]chan struct{}{}, digests: map[jobs.JobID][]jobs.Digest{}}
 	n.site = s
+	s.fetch = func(ctx context.Context, d jobs.Digest, spec *scripts.Spec) error { return n.fetch(ctx, d, s.sources(spec)) }
+	n.later(n.lists.close)
 	switch {
 	case n.cfg.Seams.Executor != nil:
 		s.refused = "its executors are part of its process"
 		return nil
 	case os.Getuid() == 0:
-		if err := s.findUser(n.cfg.Scripts.User); err != nil {
+		var err error
+		if s.users, err = findUsers(n.cfg.Scripts, n.dir.path); err != nil {
 			return err
+		}
+		if s.users.first == 0 {
+			s.refused = "this machine, a container perhaps, has too few numbers of users: set [scripts] first_user in cluster.toml to the first of 256 that nobody has"
+			return nil
 		}
 	case !n.cfg.Scripts.Trusted:
 		s.refused = "it does not run as root, and cluster.toml does not say [scripts] trusted = true"
@@ -109,28 +115,13 @@ func ownDir(dir string) error {
 	return os.Chmod(dir, siteMode)
 }
 
-func (s *site) findUser(name string) error {
-	s.uid, s.gid = nobodyElse, nobodyElse
-	u, err := user.Lookup(name)
-	if err != nil {
-		return nil // there is none: the number it is
-	}
-	uid, err := strconv.Atoi(u.Uid)
-	if err != nil || uid == 0 {
-		return fmt.Errorf("configuration: scripts.user %q is no user for scripts", name)
-	}
-	gid, err := strconv.Atoi(u.Gid)
-	s.uid, s.gid = uid, gid
-	return err
-}
-
 // isolation says in a few words how scripts are kept apart from the node.
 func (s *site) isolation() string {
 	switch {
 	case s.root == nil:
 		return "refused: " + s.refused
-	case s.uid >= 0:
-		return fmt.Sprintf("as user %d, sessions of their own, %s", s.uid, s.bounds)
+	case s.users.first > 0:
+		return fmt.Sprintf("as user %d and those that follow, one for each slot, sessions of their own, %s", s.users.first, s.bounds)
 	}
 	return "trusted: as the node's own user, sessions of their own, " + s.bounds
 }
@@ -149,7 +140,9 @@ func (s *site) group(slot uint32) string {
 }
 
 func (s *site) place(slot uint32) scripts.Place {
-	return scripts.Place{Base: s.base, Name: strconv.FormatUint(uint64(slot), 10), UID: s.uid, GID: s.gid, Env: s.n.cfg.Node.scriptEnv(slot)}
+	p := scripts.Place{Base: s.base, Name: strconv.FormatUint(uint64(slot), 10), Env: s.n.cfg.Node.scriptEnv(slot)}
+	s.users.apply(&p, slot)
+	return p
 }
 
 // supply has the inputs of a job and its list of tasks on this node, verified.
@@ -200,22 +193,28 @@ func (s *site) file(ctx context.Context, spec *scripts.Spec, d jobs.Digest, exec
 	}
 }
 
+// makeFile copies a blob to where scripts read it. A copy of it on this disk that
+// is missing or damaged is fetched, from whoever has it.
 func (s *site) makeFile(ctx context.Context, spec *scripts.Spec, d jobs.Digest, name string, exec bool) error {
 	at := path.Join(inputsDir, name)
 	if _, err := s.root.Lstat(at); err == nil {
 		return nil
 	}
-	has, err := s.n.store.Has(d)
-	if err == nil && !has {
-		err = s.n.fetch(ctx, d, s.sources(spec))
-	}
-	if err != nil {
-		return err
-	}
 	mode := fs.FileMode(readOnly)
 	if exec {
 		mode = readAndExec
 	}
+	err := s.copyBlob(d, at, mode)
+	if errors.Is(err, blob.ErrNotFound) || isDamaged(err) {
+		if err = s.fetch(ctx, d, spec); err == nil {
+			err = s.copyBlob(d, at, mode)
+		}
+	}
+	return err
+}
+
+// copyBlob makes a file of a blob that has its digest.
+func (s *site) copyBlob(d jobs.Digest, at string, mode fs.FileMode) error {
 	from, _, err := s.n.store.Open(d)
 	if err != nil {
 		return err
@@ -228,8 +227,8 @@ func (s *site) makeFile(ctx context.Context, spec *scripts.Spec, d jobs.Digest, 
 	}
 	h := sha256.New()
 	_, err = io.Copy(io.MultiWriter(to, h), from)
-	if err == nil && jobs.Digest(h.Sum(nil)) != d {
-		err = fmt.Errorf("this node's copy of the blob %s is damaged", d)
+	if got := h.Sum(nil); err == nil && jobs.Digest(got) != d {
+		err = &blob.CorruptError{Digest: d, What: fmt.Sprintf("its bytes have the digest %x", got)}
 	}
 	err = errors.Join(err, to.Chmod(mode), to.Close())
 	if err == nil {

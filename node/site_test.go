@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"io/fs"
@@ -115,11 +116,54 @@ func TestSiteVerifies(t *testing.T) {
 	if err := os.WriteFile(paths[0], []byte("otter"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	s.fetch = func(context.Context, jobs.Digest, *scripts.Spec) error { return errors.New("nobody has it") }
 	if name, err := s.file(t.Context(), &scripts.Spec{}, d, false); err == nil {
 		t.Errorf("a damaged blob became the file %s", name)
 	}
 	if files, err := s.files(); err != nil || len(files) != 0 {
 		t.Errorf("left are %v, %v", files, err)
+	}
+	asked := 0
+	s.fetch = func(_ context.Context, of jobs.Digest, _ *scripts.Spec) error { // another node has it
+		asked++
+		return errors.Join(s.n.store.Delete(of), s.n.store.Put(strings.NewReader("input"), of, 5))
+	}
+	name, err := s.file(t.Context(), &scripts.Spec{}, d, false)
+	if err != nil || asked != 1 {
+		t.Fatalf("with a whole copy elsewhere: %v, asked %d times", err, asked)
+	}
+	if b, err := os.ReadFile(filepath.Join(s.base, inputsDir, name)); err != nil || string(b) != "input" {
+		t.Errorf("the file is %q, %v", b, err)
+	}
+}
+
+// TestEachSlotHasAUser gives every slot of a node a number of its own, and two
+// nodes of one machine no number in common.
+func TestEachSlotHasAUser(t *testing.T) {
+	seen := map[int]string{}
+	for _, dir := range []string{"/var/lib/a", "/var/lib/b", "/home/me/.local/state/seedmesh"} {
+		u, err := findUsers(ScriptsConfig{User: "nobody-has-this-name"}, dir)
+		if err != nil || u.first == 0 {
+			t.Fatal(u, err)
+		}
+		for slot := range uint32(jobs.MaxSlots) {
+			var p scripts.Place
+			u.apply(&p, slot)
+			if by, taken := seen[p.UID]; taken || p.UID < nestedUsers || p.GID != p.UID {
+				t.Errorf("slot %d of %s has the user %d and the group %d, as %s has", slot, dir, p.UID, p.GID, by)
+			}
+			seen[p.UID] = dir
+		}
+	}
+	if u, err := findUsers(ScriptsConfig{FirstUser: 5000}, "/a"); err != nil || u.first != 5000 {
+		t.Errorf("configured to begin at 5000: %+v, %v", u, err)
+	}
+	if _, err := findUsers(ScriptsConfig{User: "root"}, "/a"); err == nil {
+		t.Error("scripts would have root's groups")
+	}
+	var p scripts.Place
+	if (scriptUsers{}).apply(&p, 3); p.UID != -1 || p.GID != -1 {
+		t.Errorf("without users of its own a slot has %d", p.UID)
 	}
 }
 

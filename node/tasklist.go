@@ -18,8 +18,12 @@ import (
 	"seedmesh/scripts"
 )
 
-// maxTaskList bounds one answer of [service.Tasks]; what follows is asked for again.
-const maxTaskList = 1000
+// Limits of one answer of [service.Tasks]; what follows is asked for again.
+const (
+	maxTaskList      = 1000
+	maxTaskListBytes = 1 << 20 // about, of outputs; one task is always listed whole
+	outputBytesAbout = 96      // of one output beside its path
+)
 
 // span is a run of tasks in one state.
 type span struct {
@@ -66,20 +70,21 @@ func (s *service) Tasks(ctx context.Context, r *connect.Request[v1.TasksRequest]
 	}
 	limit := int(cmp.Or(min(r.Msg.Limit, maxTaskList), maxTaskList))
 	reply := &v1.TasksReply{}
+	room := maxTaskListBytes
 	for _, sp := range j.spans {
 		if sp.Last < r.Msg.First || r.Msg.State != "" && sp.state != r.Msg.State {
 			continue
 		}
-		if len(reply.Tasks) == limit {
+		if len(reply.Tasks) == limit || room <= 0 {
 			reply.Next = sp.First
 			break
 		}
 		sp.First = max(sp.First, r.Msg.First)
-		if room := uint64(limit - len(reply.Tasks)); sp.Last-sp.First >= room {
-			reply.Next = sp.First + room
+		if more := uint64(limit - len(reply.Tasks)); sp.Last-sp.First >= more {
+			reply.Next = sp.First + more
 			sp.Last = reply.Next - 1
 		}
-		if err = s.listSpan(ctx, j, sp, reply); err != nil || reply.Next > 0 {
+		if err = s.listSpan(ctx, j, sp, reply, &room); err != nil || reply.Next > 0 {
 			break
 		}
 	}
@@ -89,12 +94,19 @@ func (s *service) Tasks(ctx context.Context, r *connect.Request[v1.TasksRequest]
 	return connect.NewResponse(reply), nil
 }
 
-// listSpan adds the tasks of a span to a list.
-func (s *service) listSpan(ctx context.Context, j *scriptJob, sp span, reply *v1.TasksReply) error {
+// listSpan adds the tasks of a span to a list, as long as there is room.
+func (s *service) listSpan(ctx context.Context, j *scriptJob, sp span, reply *v1.TasksReply, room *int) error {
 	if sp.state == "done" {
 		return s.outcomes(ctx, sp.piece.Blob, sp.piece.Holders, func(o scripts.Outcome) bool {
 			if o.Class == scripts.OK && sp.Contains(jobs.Range{First: o.Task, Last: o.Task}) {
+				if *room <= 0 {
+					reply.Next = o.Task
+					return false
+				}
 				reply.Tasks = append(reply.Tasks, doneTask(o))
+				for _, f := range o.Outputs {
+					*room -= len(f.Path) + outputBytesAbout
+				}
 			}
 			return o.Task <= sp.Last
 		})

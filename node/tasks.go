@@ -213,8 +213,9 @@ func (p *pieces) close(more bool) {
 // end settles what is left when the executor has ended the attempt, and gives
 // back or charges what was not done. It returns when the ledger has it.
 func (p *pieces) end(ctx context.Context, err error) {
-	if errors.Is(err, errNoRoom) {
-		err = nil // the claim is given back
+	var executor *slot.Error
+	if errors.Is(err, errNoRoom) || errors.As(err, &executor) && executor.Class == slot.Stuck {
+		err = nil // no task is at fault: the claim is given back
 	}
 	charge := err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, slot.ErrClosed)
 	switch {
@@ -231,7 +232,7 @@ func (p *pieces) end(ctx context.Context, err error) {
 	case charge:
 		first := claim.Range.First + p.a.done
 		p.w.failRange(ctx, claim, jobs.Range{First: first, Last: first}, err)
-	case err == nil: // what a trim or a pause has left of the claim
+	case err == nil && p.first <= claim.Range.Last: // what a trim or a pause has left of the claim
 		p.w.n.tell(ctx, &jobs.Release{Fence: claim.Fence, Node: p.w.id.Node, Incarnation: claim.Incarnation})
 	}
 }

@@ -35,7 +35,7 @@ const (
 	specVersion   = 1
 	MaxOutput     = 250 << 20 // bytes of one task's outputs together
 	defaultOK     = 0         // exit status of success
-	maxValidators = 16
+	MaxHolders    = 8 // nodes that a specification names as those that have its inputs
 )
 
 // Spec is what the tasks of a job are, and what they share. It either has a
@@ -160,6 +160,8 @@ func (s *Spec) Validate() error {
 		return wrong("use stdout:json", "stdout cannot be taken as %q", s.Capture)
 	case !slices.Contains([]string{"", "auto", "json", "jsonl", "npz"}, s.Valid):
 		return wrong("use auto, json, jsonl or npz", "outputs cannot be checked as %q", s.Valid)
+	case len(s.Holders) > MaxHolders:
+		return wrong("", "%d holders are named, the limit is %d", len(s.Holders), MaxHolders)
 	case len(s.Inputs) > MaxFiles:
 		return wrong("put them into an archive", "%d inputs, the limit is %d", len(s.Inputs), MaxFiles)
 	}

@@ -195,7 +195,10 @@ func (f *jobsFile) tasks(s *shipment) ([]scripts.Task, error) {
 }
 
 func (j jobsEntry) task(s *shipment) (t scripts.Task, err error) {
-	t.ID = strings.ReplaceAll(strings.Trim(string(j.ID), `"`), "/", "_")
+	if json.Unmarshal(j.ID, &t.ID) != nil { // a number, or what is as good as a name
+		t.ID = string(j.ID)
+	}
+	t.ID = strings.ReplaceAll(t.ID, "/", "_")
 	if t.ID == "" || j.Script == "" {
 		return t, &usageError{what: fmt.Sprintf("the job %q has no job_id or no script", clip(t.ID)), next: "every entry needs job_id, script and args"}
 	}

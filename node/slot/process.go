@@ -116,6 +116,11 @@ type remote struct {
 	id      uint64
 	child   *child
 	scripts bool
+	poke    chan struct{} // has a value when there is something to tell the child
+
+	mu    sync.Mutex // guards what follows
+	leave int64      // until when tasks may be started, where moved
+	moved bool
 }
 
 func (p *process) Pid() int {
@@ -128,10 +133,54 @@ func (p *process) Pid() int {
 func (p *process) StopAt(last uint64) {
 	p.mu.Lock()
 	r := p.running
-	shorter := r != nil && r.shorten(last)
 	p.mu.Unlock()
-	if shorter {
-		_ = r.child.command(stopCommand(r.id, last)) // a child that is gone is found by Run
+	if r != nil && r.shorten(last) {
+		r.prod()
+	}
+}
+
+// leaveUntil moves the leave, unless it was taken away.
+func (r *remote) leaveUntil(until int64) {
+	r.mu.Lock()
+	if !r.early.Load() {
+		r.leave, r.moved = until, true
+	}
+	if until == 0 {
+		r.early.Store(true)
+	}
+	r.mu.Unlock()
+	r.prod()
+}
+
+// prod has the child told. Nobody who prods waits for the child's pipe.
+func (r *remote) prod() {
+	select {
+	case r.poke <- struct{}{}:
+	default:
+	}
+}
+
+// steer tells the child where to stop, and until when it may start tasks, as
+// often as that changes, until over is closed.
+func (r *remote) steer(over <-chan struct{}) {
+	stop := r.seeds.Last
+	for {
+		if last := r.stop.Load(); last < stop {
+			stop = last
+			_ = r.child.command(stopCommand(r.id, stop)) // a child that is gone is found by Run
+		}
+		r.mu.Lock()
+		leave, moved := r.leave, r.moved
+		r.moved = false
+		r.mu.Unlock()
+		if moved {
+			_ = r.child.command(leaveCommand(r.id, leave)) // as above
+		}
+		select {
+		case <-over:
+			return
+		case <-r.poke:
+		}
 	}
 }
 
@@ -379,7 +428,7 @@ func (p *process) Close() error {
 // search has the child do one task.
 func (p *process) search(ctx context.Context, c *child, t Task) (Result, error) {
 	p.lastID++
-	r := &remote{newRun(t.Range), p.lastID, c, t.Scripts != nil}
+	r := &remote{run: newRun(t.Range), id: p.lastID, child: c, scripts: t.Scripts != nil, poke: make(chan struct{}, 1)}
 	p.set(r)
 	defer p.set(nil)
 	command := searchCommand
@@ -389,9 +438,11 @@ func (p *process) search(ctx context.Context, c *child, t Task) (Result, error) 
 	if err := c.command(command(r.id, t)); err != nil {
 		return Result{}, p.fail(c, p.whyNoFrame(c, err))
 	}
-	if last := r.stop.Load(); last < t.Range.Last { // a StopAt may have gone out before
-		_ = c.command(stopCommand(r.id, last))
-	}
+	over := make(chan struct{})
+	var steering sync.WaitGroup
+	steering.Go(func() { r.steer(over) })
+	defer steering.Wait() // its command fails at the latest when the child is gone
+	defer close(over)
 	o, cause, err := p.follow(ctx, r, t)
 	switch {
 	case err != nil && fatal(err):
@@ -538,7 +589,7 @@ func fatal(err error) bool {
 		return true
 	}
 	switch e.Class {
-	case BadTask, Unsupported, Failed, cancelled:
+	case BadTask, Unsupported, Failed, Stuck, cancelled:
 		return false
 	default:
 		return true

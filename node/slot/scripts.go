@@ -62,7 +62,7 @@ func scriptsCommand(id uint64, t Task) *slotpb.Command {
 	s := t.Scripts
 	m := &slotpb.Scripts{
 		Id: id, Spec: s.Spec, List: s.List, First: t.Range.First, Last: t.Range.Last, Attempt: s.Attempt, Leave: monotonic(s.Leave), Memory: s.Memory,
-		Place: &slotpb.Place{Base: s.Place.Base, Name: s.Place.Name, Uid: int64(s.Place.UID), Gid: int64(s.Place.GID), Env: s.Place.Env, Group: s.Group},
+		Place: &slotpb.Place{Base: s.Place.Base, Name: s.Place.Name, Uid: int64(s.Place.UID), Gid: int64(s.Place.GID), Env: s.Place.Env, Group: s.Group, Groups: s.Place.Groups},
 	}
 	for _, l := range s.Links {
 		m.Links = append(m.Links, &slotpb.Link{Source: l.Source, Path: l.Path})
@@ -85,10 +85,7 @@ func (p *process) Leave(until time.Time) {
 	r := p.running
 	p.mu.Unlock()
 	if r != nil && r.scripts {
-		if until.IsZero() {
-			r.early.Store(true)
-		}
-		_ = r.child.command(leaveCommand(r.id, monotonic(until))) // a child that is gone is found by Run
+		r.leaveUntil(monotonic(until))
 	}
 }
 
@@ -106,6 +103,9 @@ func (r *remote) ended(t Task, m *slotpb.Ended) (emitted, err error) {
 			return nil, &Error{Class: WrongOrder, Message: fmt.Sprintf("the outcome of task %d in the range %s came after %d", o.Task, t.Range, r.prev)}
 		}
 		r.some, r.prev = true, o.Task
+		if o.Class == scripts.Stuck { // nothing runs behind it
+			r.early.Store(true)
+		}
 		if o.Task > r.stop.Load() {
 			continue // it was not wanted any more; the next claim empties its directory
 		}

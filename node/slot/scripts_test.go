@@ -10,11 +10,15 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"seedmesh/kernels"
+	"seedmesh/node/slot/slotpb"
 	"seedmesh/scripts"
 )
 
@@ -192,5 +196,60 @@ func TestOutcomeTooLarge(t *testing.T) {
 	}
 	if want := []scripts.Class{scripts.OK, scripts.InvalidOutput}; !slices.Equal(got, want) {
 		t.Errorf("the outcomes are %q, want %q", got, want)
+	}
+}
+
+// TestLeaveDoesNotWait moves the leave of an executor that reads nothing, far more
+// often than its pipe has room for, and is not held up by it.
+func TestLeaveDoesNotWait(t *testing.T) {
+	p := newTestProcess(t, Config{}, defaultLimits)
+	task, _ := scriptTask(t, "echo > out", 3)
+	moved := make(chan struct{})
+	var once sync.Once
+	task.Scripts.Leave = time.Now().Add(-time.Second)
+	task.Progress = func(uint64) {
+		once.Do(func() {
+			if err := unix.Kill(p.Pid(), unix.SIGSTOP); err != nil {
+				t.Error(err)
+			}
+			go func() {
+				defer close(moved)
+				for range 20_000 {
+					p.Leave(time.Now().Add(-time.Second))
+				}
+				p.Leave(time.Now().Add(time.Hour))
+			}()
+			select {
+			case <-moved:
+			case <-time.After(sendLimit / 2):
+				t.Error("moving the leave waits for the executor")
+			}
+			if err := unix.Kill(p.Pid(), unix.SIGCONT); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if r, err := p.Run(t.Context(), task); err != nil || r.Last != 3 {
+		t.Errorf("Run = %+v, %v", r, err)
+	}
+}
+
+// TestStuckEndsTheClaim lets an executor end its claim behind a task whose processes do not die.
+func TestStuckEndsTheClaim(t *testing.T) {
+	task, _ := scriptTask(t, "", 9)
+	r := &remote{run: newRun(task.Range), scripts: true}
+	b, err := json.Marshal(scripts.Outcome{Task: 2, Class: scripts.Stuck})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if emitted, err := r.ended(task, &slotpb.Ended{Outcomes: [][]byte{b}}); emitted != nil || err != nil {
+		t.Fatal(emitted, err)
+	}
+	last := kernels.Range{First: 0, Last: 2}
+	if got, err := r.result(outcome{true, 2, kernels.AccountOf(last), 0}); err != nil || got.Last != 2 {
+		t.Errorf("result = %+v, %v", got, err)
+	}
+	if fatal(&Error{Class: Stuck}) {
+		t.Error("the executor whose children they are is ended")
 	}
 }

@@ -129,6 +129,7 @@ const (
 	BadTask     Class = "bad task"           // the spec, generator or range is refused
 	Unsupported Class = "unsupported"        // the device cannot run this search
 	Failed      Class = "search failed"      // the device reports a failure
+	Stuck       Class = "slot stuck"         // processes of an earlier task do not die
 	cancelled   Class = "search cancelled"   // the answer to a cancel; never seen by callers
 	unknown     Class = "unknown error kind" // what an executor called a class of no known name
 )
@@ -161,6 +162,8 @@ func (e *Error) Remedy() string {
 		return cause.Remedy()
 	}
 	switch e.Class {
+	case Stuck:
+		return "find what they wait for with: ps -eo pid,stat,wchan,cmd; if they do not end, restart the machine"
 	case Quarantined:
 		return "find the process that holds the slot's lock with fuser -v, and end it; if it does not end, restart the machine"
 	case BadTask, Unsupported:

@@ -64,7 +64,7 @@ func (l *leave) use(ctx context.Context) (started func(), err error) {
 
 // runnerFor is the runner of a place; it is made once, for all jobs.
 func (s *server) runnerFor(m *slotpb.Place) (*scripts.Runner, error) {
-	p := scripts.Place{Base: m.GetBase(), Name: m.GetName(), UID: int(m.GetUid()), GID: int(m.GetGid()), Env: m.GetEnv(), Slot: s.index}
+	p := scripts.Place{Base: m.GetBase(), Name: m.GetName(), UID: int(m.GetUid()), GID: int(m.GetGid()), Groups: m.GetGroups(), Env: m.GetEnv(), Slot: s.index}
 	if s.runner != nil && reflect.DeepEqual(p, s.place) {
 		return s.runner, nil
 	}
@@ -121,6 +121,8 @@ func (s *server) workScripts(ctx context.Context, j *job, m *slotpb.Scripts) *sl
 	switch {
 	case ctx.Err() != nil:
 		return errorReport(j.id, cancelled, "cancelled")
+	case errors.Is(err, scripts.ErrStuck):
+		return errorReport(j.id, Stuck, err.Error())
 	case errors.As(err, &e):
 		return errorReport(j.id, e.Class, e.Message)
 	case err != nil:
@@ -207,7 +209,7 @@ func (t *taskRun) run(ctx context.Context, m *slotpb.Scripts) error {
 		if err := t.ended(o); err != nil {
 			return err
 		}
-		if n == m.Last {
+		if n == m.Last || o.Class == scripts.Stuck {
 			break
 		}
 	}
