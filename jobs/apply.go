@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-func (c *Submit) apply(s *State) Outcome { return s.submit(c, &SubmitTasks{}) }
+func (c *Submit) apply(s *State) Outcome { return s.submit(c, &Terms{}) }
 
-// submit adds a job, with what a script job has beyond others.
-func (s *State) submit(c *Submit, more *SubmitTasks) Outcome {
+// submit adds a job, on the terms of a script job.
+func (s *State) submit(c *Submit, terms *Terms) Outcome {
 	if k, known := s.keys[c.Key]; known && c.Key != "" {
 		if k.Request != c.RequestDigest {
 			return refuse(KeyConflict, "the key %q belongs to another request, job %s", c.Key, k.Job)
@@ -22,7 +22,7 @@ func (s *State) submit(c *Submit, more *SubmitTasks) Outcome {
 	if refused := c.check(s); refused.Refusal != nil {
 		return refused
 	}
-	if refused := more.checkAfter(s); refused.Refusal != nil {
+	if refused := terms.check(s); refused.Refusal != nil {
 		return refused
 	}
 	s.submits++
@@ -30,10 +30,11 @@ func (s *State) submit(c *Submit, more *SubmitTasks) Outcome {
 		ID: c.ID, Seq: s.submits, Key: c.Key, Name: c.Name, Kind: c.Kind, Spec: bytes.Clone(c.Spec),
 		ChunkTimeMS: cmp.Or(c.ChunkTimeMS, DefaultChunkTimeMS), Attempts: cmp.Or(c.Attempts, DefaultAttempts),
 		TimeoutMS: c.TimeoutMS, Expected: c.Expected, SubmittedAt: s.now, Submitter: c.Submitter,
-		Priority: c.Priority, State: Queued, MaxParallel: more.MaxParallel, After: slices.Clone(more.After),
+		Priority: c.Priority, State: Queued, Terms: *terms,
 	}
+	j.After, j.Nodes = slices.Clone(terms.After), slices.Clone(terms.Nodes)
 	for _, spec := range c.Stages {
-		j.Stages = append(j.Stages, &Stage{StageSpec: spec, Open: []Open{{Range: spec.Range}}})
+		j.Stages = append(j.Stages, &Stage{StageSpec: spec, Open: spec.opened(terms.Ready)})
 	}
 	s.jobs[j.ID] = j
 	s.enqueue(j)
@@ -43,7 +44,7 @@ func (s *State) submit(c *Submit, more *SubmitTasks) Outcome {
 		s.keys[c.Key] = k
 		s.in(k)
 	}
-	for _, d := range more.After {
+	for _, d := range terms.After {
 		if other := s.jobs[d.Job]; other.State.Terminal() && other.State != Done && !d.Any {
 			s.cancelAfter(j, other)
 		}

@@ -27,6 +27,7 @@ func TestVocabularyIsPinned(t *testing.T) {
 	want := []string{
 		1: "Submit", 2: "Control", 3: "Hello", 4: "Expire", 5: "Take", 6: "Finish", 7: "Fail", 8: "Release", 9: "Trim",
 		10: "Fold", 11: "Hold", 12: "Drop", 13: "Admit", 14: "Mint", 15: "Revoke", 16: "Forget", 17: "Settle", 18: "SubmitTasks", 19: "Quarantine",
+		20: "Resolve",
 	}
 	if len(vocabulary) != len(want) || FormatVersion != 1 || OldestReader != 1 {
 		t.Fatalf("%d numbers, format %d, oldest reader %d, want %d, 1, 1\n%s", len(vocabulary), FormatVersion, OldestReader, len(want), vocabularyChanged)
@@ -97,10 +98,11 @@ func samples() []Command {
 			Failed: []Failure{{Range{4, 5}, true, "oom", "killed"}}, Blob: Digest{5}, Bytes: 64, Holders: two, BusyMS: 1234,
 		},
 		&SubmitTasks{
-			Submit:      Submit{ID: 8, Key: "k", Kind: Tasks, Spec: []byte("s"), Stages: []StageSpec{{Label: "l", Range: Range{0, 9}, Grain: 1}}, Attempts: 2},
-			MaxParallel: 4, After: []Dependency{{7, true}, {6, false}},
+			Submit: Submit{ID: 8, Key: "k", Kind: Tasks, Spec: []byte("s"), Stages: []StageSpec{{Label: "l", Range: Range{0, 9}, Grain: 1}}, Attempts: 2},
+			Terms:  Terms{MaxParallel: 4, After: []Dependency{{7, true}, {6, false}}},
 		},
 		&Quarantine{Node: node(1), Incarnation: 300, Slot: slot(3, 4), Life: 302, Job: 7, Reason: "why"},
+		&Resolve{Job: 8, Stage: 1, Ready: []Range{{3, 4}, {9, 9}}, Aside: []Failure{{Range: Range{10, end}, Class: "needs another", Message: "m"}}},
 	}
 }
 

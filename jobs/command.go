@@ -35,6 +35,7 @@ var vocabulary = [...]func() Command{
 	17: func() Command { return new(Settle) },
 	18: func() Command { return new(SubmitTasks) },
 	19: func() Command { return new(Quarantine) },
+	20: func() Command { return new(Resolve) },
 }
 
 // Submit adds a job. The same Key with an equal RequestDigest gives the job that

@@ -11,7 +11,9 @@ import (
 func (s *State) addOpen(j *Job, stage uint32, o Open) {
 	st := j.Stages[stage]
 	i, _ := st.openAt(o.First)
-	untried := func(k int) bool { return k >= 0 && k < len(st.Open) && st.Open[k].Attempts == 0 }
+	untried := func(k int) bool {
+		return k >= 0 && k < len(st.Open) && st.Open[k].Attempts == 0 && st.Open[k].Blocked() == o.Blocked()
+	}
 	from, to := i, i
 	if o.Attempts == 0 {
 		if untried(i-1) && st.Open[i-1].follows(o.Range) {

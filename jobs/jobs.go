@@ -165,8 +165,7 @@ type Job struct {
 	Expected    float64
 	SubmittedAt Instant
 	Submitter   string
-	MaxParallel uint32       // of a script job: see [SubmitTasks]
-	After       []Dependency // of a script job
+	Terms       // of a script job
 
 	Priority   int32
 	State      JobState
@@ -199,7 +198,7 @@ type Stage struct {
 type Open struct {
 	Range
 	Attempts  uint32  // failed attempts so far
-	NotBefore Instant // log time before which it is not given out
+	NotBefore Instant // log time before which it is not given out; heldBack for tasks that need others
 	Avoid     SlotID  // slot of the last failure
 }
 
@@ -246,14 +245,11 @@ type ShapeRate struct {
 	Rate  uint64 // units in 1000 seconds, so that tasks of minutes have one
 }
 
-// SeedsOnly is the label of a slot that is given no tasks.
-const SeedsOnly = "seeds only"
-
 // Slot is a unit of hardware that works on one claim at a time, with a second
 // one reserved so that it need not wait for the network.
 type Slot struct {
 	Device string
-	Label  string
+	Label  string      // words with commas between
 	Rates  []ShapeRate // most recently measured last
 	Claims []uint64    // fences, oldest first: the running one, then the reserved one
 }

@@ -49,7 +49,7 @@ func TestQuarantine(t *testing.T) {
 	if l.Offer(bad, 1, l.at) {
 		t.Error("the slot is offered work")
 	}
-	if idle, _ := l.idleSlots(); idle != 2 {
+	if idle := l.idleSlots(func(*Node, *Slot) bool { return true }); idle != 2 {
 		t.Errorf("%d slots are idle, want the two of node 2", idle)
 	}
 	l.must(finished(other, other.Range.Last, 0))

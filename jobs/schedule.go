@@ -41,7 +41,7 @@ func (s *State) pick(id SlotID, want uint32, now Instant) (choice, bool) {
 	}
 	idle := len(n.Slots[id.Index].Claims) == 0
 	for _, j := range s.queue {
-		if j.State == Paused || j.Kind == Tasks && n.Slots[id.Index].Label == SeedsOnly || s.held(j) || j.MaxParallel > 0 && !idle {
+		if j.State == Paused || !j.takes(n, n.Slots[id.Index]) || s.held(j) || j.MaxParallel > 0 && !idle {
 			continue
 		}
 		if c, ok := s.pickOpen(j, id, idle, now); ok {
@@ -113,7 +113,9 @@ func (s *State) size(j *Job, st *Stage, id SlotID, idle bool) (uint64, bool) {
 func (st *Stage) openUnits() uint64 {
 	var total Count
 	for _, o := range st.Open {
-		total = total.Add(o.Size())
+		if !o.Blocked() {
+			total = total.Add(o.Size())
+		}
 	}
 	return total.Saturated()
 }
@@ -257,20 +259,20 @@ func (f *fleet) learned(shape string, old, rate uint64) {
 // and nothing is open: reserved ones first, then running ones with more than
 // two seconds to go. At most one claim for each idle slot.
 func (s *State) TrimPlan(now Instant) []Claim {
-	idle, forTasks := s.idleSlots()
+	idle := s.idleSlots(func(*Node, *Slot) bool { return true })
 	if idle == 0 {
 		return nil
 	}
 	var reserved, running []Claim
 	for _, j := range s.queue {
-		if j.State == Paused || s.held(j) || j.Kind == Tasks && forTasks == 0 {
+		if j.State == Paused || s.held(j) || j.Kind == Tasks && s.idleSlots(j.takes) == 0 {
 			continue
 		}
 		for i, st := range j.Stages {
 			if st.Barrier && !complete(j.Stages[:i]) {
 				break
 			}
-			if len(st.Open) > 0 {
+			if st.openUnits() > 0 {
 				return nil
 			}
 			for _, c := range st.claims {
@@ -289,23 +291,19 @@ func (s *State) TrimPlan(now Instant) []Claim {
 	return all[:min(idle, len(all))]
 }
 
-// idleSlots counts the living slots that have nothing, and those of them that
-// take tasks.
-func (s *State) idleSlots() (idle, forTasks int) {
+// idleSlots counts the living slots that have nothing, of those that will do.
+func (s *State) idleSlots(will func(*Node, *Slot) bool) (idle int) {
 	for _, n := range s.nodes {
 		if !n.Alive {
 			continue
 		}
 		for _, sl := range n.Slots {
-			if _, quarantined := sl.Quarantined(); quarantined || len(sl.Claims) > 0 {
-				continue
-			}
-			if idle++; sl.Label != SeedsOnly {
-				forTasks++
+			if _, quarantined := sl.Quarantined(); !quarantined && len(sl.Claims) == 0 && will(n, sl) {
+				idle++
 			}
 		}
 	}
-	return idle, forTasks
+	return idle
 }
 
 // trimWorthMS is how much of a claim must be left for a trim to be worth it.

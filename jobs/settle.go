@@ -60,16 +60,18 @@ func (c *Settle) fields(x *coder) {
 	x.u64(&c.Last)
 	x.flag(&c.More)
 	x.account(&c.Account)
-	list(x, &c.Failed, MaxFailures, func(f *Failure) {
-		x.rng(&f.Range)
-		x.flag(&f.Free)
-		x.str(&f.Class, MaxTextBytes)
-		x.str(&f.Message, MaxTextBytes)
-	})
+	list(x, &c.Failed, MaxFailures, func(f *Failure) { f.fields(x) })
 	x.fixed(c.Blob[:])
 	x.u64(&c.Bytes)
 	list(x, &c.Holders, MaxHolders, x.node)
 	x.u64(&c.BusyMS)
+}
+
+func (f *Failure) fields(x *coder) {
+	x.rng(&f.Range)
+	x.flag(&f.Free)
+	x.str(&f.Class, MaxTextBytes)
+	x.str(&f.Message, MaxTextBytes)
 }
 
 func (t *Trace) fields(x *coder) {
@@ -209,7 +211,7 @@ func (s *State) addTrace(j *Job, stage uint32, t Trace) {
 // A TaskState is where one task of a job stands.
 type TaskState struct {
 	Stage    uint32
-	State    string // open, waiting, running, done or failed
+	State    string // open, blocked, waiting, running, done or failed
 	Attempts uint32 // failed ones
 	Slot     SlotID // of a running task
 	Class    string // of a failed task
@@ -257,6 +259,9 @@ func (s *State) taskIn(st *Stage, number uint64) TaskState {
 		}
 	}
 	for _, o := range st.Open {
+		if o.Contains(one) && o.Blocked() {
+			return TaskState{State: "blocked"}
+		}
 		if o.Contains(one) && o.Attempts > 0 {
 			return TaskState{State: "waiting", Attempts: o.Attempts}
 		}

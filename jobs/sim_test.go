@@ -3,6 +3,7 @@ package jobs
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -153,6 +154,8 @@ func (m *sim) act() {
 		}
 	case p < 14: // a new leader, whose clock is behind
 		m.clock -= Instant(m.IntN(int(m.clock)/2 + 1))
+	case p < 15:
+		_ = m.resolve(func(r Request) error { m.send(r.Command); return nil }) // it never fails
 	case p < 18:
 		m.upkeep(n)
 	case p < 55:
@@ -201,11 +204,31 @@ func (m *sim) submit() {
 		m.wire = append(m.wire, Request{ID: m.requestID(), Command: c})
 		return
 	}
-	x := &SubmitTasks{Submit: *c, MaxParallel: uint32(m.IntN(3))}
+	x := &SubmitTasks{Submit: *c, Terms: Terms{MaxParallel: uint32(m.IntN(3)), Ready: uint64(m.IntN(3) * m.IntN(100_000))}}
 	if all := m.leader.Jobs(); len(all) > 0 && m.IntN(2) == 0 {
 		x.After = append(x.After, Dependency{all[m.IntN(len(all))].ID, m.IntN(2) == 0})
 	}
 	m.wire = append(m.wire, Request{ID: m.requestID(), Command: x})
+}
+
+// resolve lets some of the tasks that are held back start, and sets others aside,
+// and is sometimes wrong about what is held back.
+func (m *sim) resolve(send func(Request) error) error {
+	for _, j := range m.leader.Jobs() {
+		for i, st := range j.Stages {
+			for _, r := range st.HeldBack() {
+				x := &Resolve{Job: j.ID, Stage: uint32(i)}
+				head, rest, more := r.take(1 + m.Uint64N(2*(r.Last-r.First)|1))
+				if x.Ready = append(x.Ready, head, head); more && m.IntN(2) == 0 {
+					x.Aside = append(x.Aside, Failure{Range: rest, Class: "c", Message: "m"})
+				}
+				if err := send(Request{Command: x}); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }
 
 func (m *sim) requestID() (id [16]byte) {
@@ -636,7 +659,7 @@ func (m *sim) drain() error {
 			return fmt.Errorf("the queue does not drain: %d jobs left", len(m.leader.queue))
 		}
 		m.clock += 1000
-		if err := m.drainRound(); err != nil {
+		if err := errors.Join(m.resolve(m.commit), m.drainRound()); err != nil {
 			return fmt.Errorf("drain: %w", err)
 		}
 	}

@@ -229,8 +229,7 @@ func (r *jobFixed) fields(x *coder) {
 		(*s).StageSpec.fields(x)
 	})
 	if j.Kind == Tasks {
-		num(x, &j.MaxParallel)
-		dependencies(x, &j.After)
+		j.Terms.fields(x)
 	}
 }
 

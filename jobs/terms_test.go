@@ -10,8 +10,8 @@ func (l *ledger) follow(parallel uint32, after ...Dependency) *Job {
 	l.t.Helper()
 	l.jobs++
 	c := &SubmitTasks{
-		Submit:      Submit{ID: 1000 + l.jobs, Kind: Tasks, Stages: []StageSpec{{Label: "t", Range: Range{0, 99}, Grain: 1, Shape: "s"}}},
-		MaxParallel: parallel, After: after,
+		Submit: Submit{ID: 1000 + l.jobs, Kind: Tasks, Stages: []StageSpec{{Label: "t", Range: Range{0, 99}, Grain: 1, Shape: "s"}}},
+		Terms:  Terms{MaxParallel: parallel, After: after},
 	}
 	return l.Job(l.must(c).Job)
 }
@@ -61,7 +61,7 @@ func TestAfterAFailure(t *testing.T) {
 		})
 	}
 	l := newLedger(t, 1, 1)
-	if o := l.do(&SubmitTasks{Submit: Submit{ID: 5, Kind: Tasks, Stages: []StageSpec{{Grain: 1}}}, After: []Dependency{{Job: 77}}}); o.Refusal == nil || o.Refusal.Code != UnknownJob {
+	if o := l.do(&SubmitTasks{Submit: Submit{ID: 5, Kind: Tasks, Stages: []StageSpec{{Grain: 1}}}, Terms: Terms{After: []Dependency{{Job: 77}}}}); o.Refusal == nil || o.Refusal.Code != UnknownJob {
 		t.Errorf("following nobody gives %+v", o)
 	}
 }
