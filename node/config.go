@@ -46,6 +46,7 @@ type NodeConfig struct {
 	Listen    string       `toml:"listen"`    // HOST:PORT of the one UDP port; empty for what init or join was told
 	Advertise string       `toml:"advertise"` // HOST:PORT that others reach this node at; empty for listen
 	Slots     []SlotConfig `toml:"slot"`      // empty: one CPU slot over all cores
+	Labels    []string     `toml:"labels"`    // by which script jobs select this machine
 	// MemoryFraction is how much of its memory an accelerator may be used to, up to 1;
 	// 0 for 0.8 on AMD and 0.9 on others.
 	MemoryFraction float64 `toml:"memory_fraction"`
@@ -110,12 +111,12 @@ type ScriptsConfig struct {
 	// Trusted lets scripts run as the node's own user, where they can read its keys.
 	// It has no effect for root, whose scripts run as another user.
 	Trusted bool   `toml:"trusted"`
-	User    string `toml:"user"`       // whose groups root's scripts have, where there is one of that name
+	User    string `toml:"user"` // whose groups root's scripts have, where there is one of that name
 	// FirstUser is the number that scripts of root's slot 0 run as, those of the other
 	// slots under the numbers behind it; 0 for numbers that the data directory decides.
-	FirstUser int `toml:"first_user"`
-	Memory  uint64 `toml:"memory_mib"` // MiB that tasks may use together; 0 for nine tenths of the machine's
-	Dir     string `toml:"dir"`        // of working directories and inputs; empty for one below /var/tmp
+	FirstUser int    `toml:"first_user"`
+	Memory    uint64 `toml:"memory_mib"` // MiB that tasks may use together; 0 for nine tenths of the machine's
+	Dir       string `toml:"dir"`        // of working directories and inputs; empty for one below /var/tmp
 }
 
 // Duration is a time.Duration that TOML writes as text: "250ms".
@@ -342,6 +343,9 @@ const (
 	maxTiming = 24 * time.Hour
 )
 
+// maxLabelBytes bounds the labels of a node together: what a slot announces has room for them.
+const maxLabelBytes = jobs.MaxTextBytes - 64
+
 // maxDevices of one kind are in a machine.
 const maxDevices = 256
 
@@ -443,6 +447,12 @@ func (n NodeConfig) checkGPUs() error {
 		}
 		if scripts.IsMask(kv) {
 			return invalidConfig("node.script_env sets "+name, "say which GPU a slot's tasks see with gpu_vendor, and gpu in [[node.slot]]")
+		}
+	}
+	bytes := 0
+	for _, l := range n.Labels {
+		if bytes += len(jobs.LabelPrefix) + len(l) + 1; l == "" || strings.ContainsAny(l, ", :\t\n\x00") || bytes > maxLabelBytes {
+			return invalidConfig(fmt.Sprintf("node.labels has %q", l), fmt.Sprintf("use words of letters, digits, - and _, of %d bytes together", maxLabelBytes))
 		}
 	}
 	taken := map[string]bool{}

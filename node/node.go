@@ -360,7 +360,7 @@ func (n *Node) begin() error {
 	}
 	n.ep.ServeJoin(n.serveJoin)
 	for _, loop := range []func(context.Context){
-		n.session.run, n.overseer.run, n.serveSessions, n.serveBlobs, n.serveWords, n.serveChecks, n.serveAdmit, n.serveFacts, n.machine.run, n.announce, n.upkeep, n.findMembers,
+		n.session.run, n.overseer.run, n.serveSessions, n.serveBlobs, n.serveWords, n.serveChecks, n.serveAdmit, n.serveFacts, n.machine.run, n.announce, n.upkeep, n.findMembers, n.runGraphs,
 	} {
 		n.goDo(func() { loop(n.ctx) })
 	}

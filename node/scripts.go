@@ -101,7 +101,11 @@ func (s *service) submitScripts(ctx context.Context, spec *scripts.Spec, m *v1.S
 	if err := s.anyTakesTasks(); err != nil {
 		return 0, err
 	}
-	asked := sha256.Sum256(fmt.Appendf(nil, "%x %q %d %d %d %d %v", m.Spec, m.Name, m.Priority, m.ChunkTimeMs, m.Attempts, m.MaxParallel, followed(m.After)))
+	asked := sha256.Sum256(fmt.Appendf(nil, "%x %q %d %d %d %d %v%s", m.Spec, m.Name, m.Priority, m.ChunkTimeMs, m.Attempts, m.MaxParallel, followed(m.After), selected(m.Nodes)))
+	terms, err := s.terms(spec, m)
+	if err != nil {
+		return 0, err
+	}
 	var holders []jobs.NodeID
 	for _, d := range blobsOf(spec) {
 		s.n.pinned.add(d)
@@ -123,10 +127,6 @@ func (s *service) submitScripts(ctx context.Context, spec *scripts.Spec, m *v1.S
 	if err != nil {
 		return 0, err
 	}
-	after, err := s.follows(m.After)
-	if err != nil {
-		return 0, err
-	}
 	submit := jobs.Submit{
 		Key: m.Key, RequestDigest: asked, Name: m.Name, Kind: jobs.Tasks, Spec: encoded,
 		Stages: []jobs.StageSpec{{
@@ -135,11 +135,46 @@ func (s *service) submitScripts(ctx context.Context, spec *scripts.Spec, m *v1.S
 		Priority: m.Priority, ChunkTimeMS: m.ChunkTimeMs, Attempts: m.Attempts, Submitter: m.Submitter,
 	}
 	return s.submit(ctx, &submit, func() jobs.Command {
-		if m.MaxParallel == 0 && len(after) == 0 {
-			return &submit
-		}
-		return &jobs.SubmitTasks{Submit: submit, MaxParallel: m.MaxParallel, After: after}
+		return &jobs.SubmitTasks{Submit: submit, Terms: terms}
 	})
+}
+
+// terms are what a job asks for beside its tasks. Selectors that suit no slot of
+// the mesh are refused: they are mistakes.
+func (s *service) terms(spec *scripts.Spec, m *v1.SubmitScriptsRequest) (t jobs.Terms, err error) {
+	t = jobs.Terms{MaxParallel: m.MaxParallel, Nodes: m.Nodes}
+	if spec.List != nil {
+		t.Ready = spec.List.Ready
+	}
+	if t.After, err = s.follows(m.After); err != nil {
+		return t, err
+	}
+	if len(t.Nodes) > jobs.MaxSelectors {
+		return t, invalid("a job has %d selectors at most, not %d", jobs.MaxSelectors, len(t.Nodes))
+	}
+	for _, selector := range t.Nodes {
+		one, suits := jobs.Terms{Nodes: []string{selector}}, false
+		s.n.log.View(func(st *jobs.State) {
+			for _, n := range st.Nodes() {
+				suits = suits || slices.ContainsFunc(n.Slots, func(sl *jobs.Slot) bool { return sl.TakesTasks() && one.Suits(n, sl) })
+			}
+		})
+		if !suits || len(selector) > jobs.MaxTextBytes {
+			return t, &api.Error{
+				Code: connect.CodeFailedPrecondition, What: fmt.Sprintf("no slot of this mesh suits --node %.80q", selector),
+				Remedy: "write the name of a node, label:WORD or vendor:WORD as seedmesh nodes --json shows them, and commas between what must all hold",
+			}
+		}
+	}
+	return t, nil
+}
+
+// selected writes selectors down.
+func selected(list []string) (text string) {
+	for _, selector := range list {
+		text += fmt.Sprintf(" %q", selector)
+	}
+	return text
 }
 
 // followed writes down what a job is to follow.
@@ -215,7 +250,7 @@ func (s *service) anyTakesTasks() error {
 
 func scriptSlots(m *jobs.Node) (n uint32) {
 	for _, sl := range m.Slots {
-		if sl.Label != jobs.SeedsOnly {
+		if sl.TakesTasks() {
 			n++
 		}
 	}

@@ -492,7 +492,11 @@ func typeOf(j *jobs.Job) string {
 func retries(j *jobs.Job) uint64 {
 	given := uint64(0)
 	for _, st := range j.Stages {
-		given += uint64(len(st.Failed))
+		for _, f := range st.Failed {
+			if f.Attempts > 0 { // else it was set aside with another
+				given++
+			}
+		}
 	}
 	return j.Failures - min(given, j.Failures)
 }
@@ -622,8 +626,21 @@ func (s *service) nodeInfo(m *jobs.Node, leads, votes bool) *v1.NodeInfo {
 	if votes {
 		info.Role = "voter"
 	}
-	info.Busy, info.ScriptSlots = busySlots(m), scriptSlots(m)
+	info.Busy, info.ScriptSlots, info.Labels = busySlots(m), scriptSlots(m), labels(m)
 	return info
+}
+
+// labels are the words by which jobs select a node.
+func labels(m *jobs.Node) (words []string) {
+	for _, sl := range m.Slots {
+		for word := range strings.SplitSeq(sl.Label, ",") {
+			selects := strings.HasPrefix(word, jobs.LabelPrefix) || strings.HasPrefix(word, jobs.VendorBegin)
+			if selects && !slices.Contains(words, word) {
+				words = append(words, word)
+			}
+		}
+	}
+	return words
 }
 
 func busySlots(m *jobs.Node) (busy uint32) {

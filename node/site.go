@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -48,7 +49,9 @@ const (
 func (n *Node) openSite() error {
 	s := &site{n: n, making: map[string]chan struct{}{}, digests: map[jobs.JobID][]jobs.Digest{}}
 	n.site = s
-	s.fetch = func(ctx context.Context, d jobs.Digest, spec *scripts.Spec) error { return n.fetch(ctx, d, s.sources(spec)) }
+	s.fetch = func(ctx context.Context, d jobs.Digest, spec *scripts.Spec) error {
+		return n.fetch(ctx, d, s.sources(spec))
+	}
 	n.later(n.lists.close)
 	switch {
 	case n.cfg.Seams.Executor != nil:
@@ -126,12 +129,20 @@ func (s *site) isolation() string {
 	return "trusted: as the node's own user, sessions of their own, " + s.bounds
 }
 
-// label is what a slot announces: whether it takes tasks.
+// label is what a slot announces: whether it takes tasks, and by what jobs select it.
 func (s *site) label(slot int) string {
-	if s.root == nil || s.n.cfg.Node.MaxScripts > 0 && slot >= s.n.cfg.Node.MaxScripts {
-		return jobs.SeedsOnly
+	c := s.n.cfg.Node
+	var words []string
+	if s.root == nil || c.MaxScripts > 0 && slot >= c.MaxScripts {
+		words = append(words, jobs.SeedsOnly)
 	}
-	return ""
+	for _, l := range c.Labels {
+		words = append(words, jobs.LabelPrefix+l)
+	}
+	if c.GPUVendor != "" {
+		words = append(words, jobs.VendorBegin+c.GPUVendor)
+	}
+	return strings.Join(words, ",")
 }
 
 // group names the control group of a slot's scripts, on this machine.

@@ -50,7 +50,10 @@ func spans(st *jobs.Stage) []span {
 	}
 	for _, o := range st.Open {
 		state := "open"
-		if o.Attempts > 0 {
+		switch {
+		case o.Blocked():
+			state = "blocked"
+		case o.Attempts > 0:
 			state = "waiting"
 		}
 		all = append(all, span{Range: o.Range, state: state, failures: o.Attempts})
@@ -61,8 +64,8 @@ func spans(st *jobs.Stage) []span {
 
 // Tasks lists tasks of a script job.
 func (s *service) Tasks(ctx context.Context, r *connect.Request[v1.TasksRequest]) (*connect.Response[v1.TasksReply], error) {
-	if states := []string{"", "open", "waiting", "running", "done", "failed"}; !slices.Contains(states, r.Msg.State) {
-		return nil, apiError(invalid("there is no state %q: open, waiting, running, done or failed", r.Msg.State))
+	if states := []string{"", "open", "blocked", "waiting", "running", "done", "failed"}; !slices.Contains(states, r.Msg.State) {
+		return nil, apiError(invalid("there is no state %q: open, blocked, waiting, running, done or failed", r.Msg.State))
 	}
 	j, err := s.openScripts(ctx, r.Msg.Job)
 	if err != nil {
@@ -263,7 +266,7 @@ func (s *service) retry(ctx context.Context, selector string, key string) (jobs.
 	}
 	spec := *j.tasks
 	spec.Template, spec.Axes, spec.Holders = nil, nil, nil
-	spec.List = &scripts.Listing{Digest: scripts.Digest(d), Tasks: uint64(len(list)), Bytes: size}
+	spec.List = &scripts.Listing{Digest: scripts.Digest(d), Tasks: uint64(len(list)), Bytes: size, Ready: scripts.Ready(list)}
 	for _, in := range spec.Inputs { // this node has to have them to give them away
 		if err := s.n.fetch(ctx, jobs.Digest(in.Digest), s.n.site.sources(j.tasks)); err != nil {
 			return 0, err
@@ -315,7 +318,7 @@ func (j *scriptJob) failedTasks() ([]scripts.Task, error) {
 			Remedy: "submit it again, for the range that is wanted",
 		}
 	}
-	list := make([]scripts.Task, 0, count)
+	list, numbers := make([]scripts.Task, 0, count), make([]uint64, 0, count)
 	for _, sp := range left {
 		for n := sp.First; n <= sp.Last; n++ {
 			t, err := j.task(n)
@@ -326,7 +329,25 @@ func (j *scriptJob) failedTasks() ([]scripts.Task, error) {
 				t.ID = fmt.Sprint(n)
 			}
 			list = append(list, t)
+			numbers = append(numbers, n)
 		}
 	}
+	keepNeeds(list, numbers)
 	return list, nil
+}
+
+// keepNeeds makes tasks need those of the others that are in the list too, by their
+// places there; numbers are those that they had.
+func keepNeeds(list []scripts.Task, numbers []uint64) {
+	kept := func(needs []uint64) (places []uint64) {
+		for _, n := range needs {
+			if k, found := slices.BinarySearch(numbers, n); found {
+				places = append(places, uint64(k))
+			}
+		}
+		return places
+	}
+	for i := range list {
+		list[i].Needs, list[i].NeedsAny = kept(list[i].Needs), kept(list[i].NeedsAny)
+	}
 }

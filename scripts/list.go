@@ -33,8 +33,11 @@ func WriteList(w io.Writer, tasks []Task) error {
 	binary.LittleEndian.PutUint64(index[8:], uint64(len(tasks)))
 	base := uint64(listHead + 8*(len(tasks)+1))
 	index = binary.LittleEndian.AppendUint64(index, base)
-	for _, t := range tasks {
+	for i, t := range tasks {
 		if err := t.validate(); err != nil {
+			return err
+		}
+		if err := t.checkNeeds(uint64(i)); err != nil {
 			return err
 		}
 		b, err := json.Marshal(t)
@@ -101,6 +104,9 @@ func (l *List) Task(n uint64) (t Task, err error) {
 	d.DisallowUnknownFields()
 	if err := d.Decode(&t); err != nil {
 		return t, fmt.Errorf("scripts: task %d of the list: %w", n, err)
+	}
+	if err := t.checkNeeds(n); err != nil {
+		return t, err
 	}
 	return t, t.validate()
 }

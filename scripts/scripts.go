@@ -24,18 +24,18 @@ import (
 
 // Limits of a specification.
 const (
-	MaxSpecBytes  = 60 << 10 // bytes of an encoded specification
-	MaxTasks      = 1 << 32  // tasks of one job
-	MaxArgs       = 4096     // words of one command
-	MaxTaskBytes  = 128 << 10
-	MaxAxes       = 16
-	MaxFiles      = 4096 // inputs of a job, and outputs of a task
-	MaxPathBytes  = 1024
-	MaxTimeout    = 30 * 24 * time.Hour
-	specVersion   = 1
-	MaxOutput     = 250 << 20 // bytes of one task's outputs together
-	defaultOK     = 0         // exit status of success
-	MaxHolders    = 8 // nodes that a specification names as those that have its inputs
+	MaxSpecBytes = 60 << 10 // bytes of an encoded specification
+	MaxTasks     = 1 << 32  // tasks of one job
+	MaxArgs      = 4096     // words of one command
+	MaxTaskBytes = 128 << 10
+	MaxAxes      = 16
+	MaxFiles     = 4096 // inputs of a job, and outputs of a task
+	MaxPathBytes = 1024
+	MaxTimeout   = 30 * 24 * time.Hour
+	specVersion  = 1
+	MaxOutput    = 250 << 20 // bytes of one task's outputs together
+	defaultOK    = 0         // exit status of success
+	MaxHolders   = 8         // nodes that a specification names as those that have its inputs
 )
 
 // Spec is what the tasks of a job are, and what they share. It either has a
@@ -68,6 +68,10 @@ type Task struct {
 	// TimeoutMS is this task's own limit, 0 for the job's.
 	TimeoutMS uint64 `json:"timeout_ms,omitempty"`
 	GPU       *int   `json:"gpu,omitempty"` // the hint of old job files
+	// Needs are the numbers of tasks that must have succeeded before this one starts,
+	// NeedsAny those that must have ended. All are in front of it.
+	Needs    []uint64 `json:"needs,omitempty"`
+	NeedsAny []uint64 `json:"needs_any,omitempty"`
 }
 
 // Input is a file that a task finds in its working directory. Its bytes are a
@@ -84,6 +88,7 @@ type Listing struct {
 	Digest Digest `json:"digest"`
 	Tasks  uint64 `json:"tasks"`
 	Bytes  int64  `json:"bytes"`
+	Ready  uint64 `json:"ready,omitempty"` // tasks, from the first, that need no other; 0 when none does
 }
 
 // Digest is the SHA-256 that names a blob, in JSON as hexadecimal digits.
@@ -152,6 +157,8 @@ func (s *Spec) Validate() error {
 	switch {
 	case (s.Template == nil) == (s.List == nil):
 		return wrong("", "a job has either a template or a list of tasks")
+	case s.List != nil && s.List.Ready >= s.List.Tasks && s.List.Ready > 0:
+		return wrong("", "of %d tasks %d need no other", s.List.Tasks, s.List.Ready)
 	case s.List != nil && (s.List.Tasks == 0 || s.List.Tasks > MaxTasks || len(s.Axes) > 0):
 		return wrong("", "the list has %d tasks, it must have 1 to %d", s.List.Tasks, uint64(MaxTasks))
 	case s.TimeoutMS > uint64(MaxTimeout.Milliseconds()):

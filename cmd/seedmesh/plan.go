@@ -24,7 +24,7 @@ const (
 )
 
 func newPlan(e *env) *cobra.Command {
-	return parent("plan", "Say what a submit would do, and change nothing", newPlanSieve(e), newPlanStatistics(e, kernels.TypeAnalysis), newPlanStatistics(e, kernels.TypeCorrelation))
+	return parent("plan", "Say what a submit would do, and change nothing", newPlanSieve(e), newPlanScript(e), newPlanStatistics(e, kernels.TypeAnalysis), newPlanStatistics(e, kernels.TypeCorrelation))
 }
 
 func newPlanSieve(e *env) *cobra.Command {

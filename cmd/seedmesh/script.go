@@ -26,8 +26,8 @@ func newScript(e *env) *cobra.Command {
 		Use:   "script JOBS.json",
 		Short: "Run the tasks of a jobs file on the slots of the mesh",
 		Long: `script runs a jobs file: {"jobs": [...]} or a bare list. Each entry has job_id, script and args, and may have
-expected_output (a file that must be there, and valid, in the end; without it what --output-file names), chunk_file (an input), timeout (seconds) and
-gpu_id (a hint, which is ignored without --honour-gpu-id). Scripts and chunk files are sent along; paths are
+expected_output (a file that must be there, and valid, in the end; without it what --output-file names), chunk_file (an input), timeout (seconds),
+needs (a list of job_ids that must have succeeded before, or, written ID:any, ended) and gpu_id (a hint, which is ignored without --honour-gpu-id). Scripts and chunk files are sent along; paths are
 those of the working directory that each task gets for itself.`,
 		Example: `  seedmesh script scorer_jobs.json --output-dir results
   seedmesh script jobs.json --preserve-paths --input data/`,
@@ -102,6 +102,7 @@ type jobsEntry struct {
 	Chunk    string          `json:"chunk_file"`
 	Seeds    uint64          `json:"seed_count"`
 	Timeout  float64         `json:"timeout"` // seconds
+	Needs    []string        `json:"needs"`   // job_ids of those that must succeed first; "ID:any": end
 }
 
 func readJobsFile(name string) (*jobsFile, error) {
@@ -154,7 +155,7 @@ func parseJobsFile(rows json.RawMessage) (*jobsFile, error) {
 	if err := json.Unmarshal(rows, &keys); err != nil {
 		return nil, err
 	}
-	known := []string{"job_id", "script", "args", "gpu_id", "expected_output", "chunk_file", "seed_count", "timeout"}
+	known := []string{"job_id", "script", "args", "gpu_id", "expected_output", "chunk_file", "seed_count", "timeout", "needs"}
 	for _, k := range keys {
 		for key := range k {
 			if !slices.Contains(known, key) && !slices.Contains(f.unknown, key) {
@@ -179,7 +180,7 @@ func (f *jobsFile) warnings(honourGPU bool) (list []string) {
 
 // tasks are the entries as the mesh runs them; what they need is shipped.
 func (f *jobsFile) tasks(s *shipment) ([]scripts.Task, error) {
-	tasks, seen := make([]scripts.Task, len(f.entries)), map[string]bool{}
+	tasks, needs, seen := make([]scripts.Task, len(f.entries)), make([][]string, len(f.entries)), map[string]bool{}
 	for i, j := range f.entries {
 		t, err := j.task(s)
 		if err != nil {
@@ -189,9 +190,9 @@ func (f *jobsFile) tasks(s *shipment) ([]scripts.Task, error) {
 			return nil, &usageError{what: fmt.Sprintf("two jobs have the job_id %q", clip(t.ID)), next: "give every job its own"}
 		}
 		seen[t.ID] = true
-		tasks[i] = t
+		tasks[i], needs[i] = t, j.Needs
 	}
-	return tasks, nil
+	return scripts.Arrange(tasks, needs)
 }
 
 func (j jobsEntry) task(s *shipment) (t scripts.Task, err error) {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -29,6 +30,7 @@ type scriptFlags struct {
 	memory    string
 	parallel  uint32
 	after     []string
+	nodes     []string
 	wait      bool
 	json      bool
 	quiet     bool
@@ -47,6 +49,7 @@ func (f *scriptFlags) register(c *cobra.Command) {
 	flags.StringVar(&f.valid, "valid", "", "what outputs must be: json, jsonl, npz, or auto for what their names end with")
 	flags.IntSliceVar(&f.ok, "ok", nil, "exit statuses of success (default 0)")
 	flags.StringVar(&f.memory, "mem", "auto", "memory that one task needs and may use, such as 700M or 2G; auto learns it")
+	flags.StringArrayVar(&f.nodes, "node", nil, "run only on slots that suit: a node's name, label:WORD or vendor:WORD, with commas between what must all hold (may be repeated: any will do); HOST:PORT is the node to ask")
 	flags.Uint32Var(&f.parallel, "max-parallel", 0, "run at most so many tasks at the same time (default as many as there are slots)")
 	flags.StringArrayVar(&f.after, "after", nil, "JOB, JOB:ok or JOB:any: wait for the end of a job; unless any end will do, one that fails cancels this (may be repeated)")
 	flags.BoolVarP(&f.wait, "wait", "w", false, "wait for the end; exit 3 when a task failed")
@@ -112,7 +115,7 @@ func (s *shipment) list(tasks []scripts.Task) (*scripts.Listing, error) {
 	}
 	s.temps = append(s.temps, temp.Name())
 	d := scripts.Digest(sha256.Sum256(b.Bytes()))
-	l := &scripts.Listing{Digest: d, Tasks: uint64(len(tasks)), Bytes: int64(b.Len())}
+	l := &scripts.Listing{Digest: d, Tasks: uint64(len(tasks)), Bytes: int64(b.Len()), Ready: scripts.Ready(tasks)}
 	_, err = temp.Write(b.Bytes())
 	if closed := temp.Close(); err == nil {
 		err = closed
@@ -128,19 +131,12 @@ func (f *scriptFlags) submit(ctx context.Context, e *env, spec *scripts.Spec, s 
 	if err != nil {
 		return "", err
 	}
-	if err := e.upload(ctx, s); err != nil {
+	q, err := f.request(e, encoded)
+	if err != nil {
 		return "", err
 	}
-	q := &meshv1.SubmitScriptsRequest{
-		Spec: encoded, Name: f.job.name, Key: f.job.key, Priority: f.job.priority, ChunkTimeMs: uint64(f.job.chunkTime.Milliseconds()),
-		Attempts: f.job.attempts, Submitter: submitter(e), MaxParallel: f.parallel,
-	}
-	for _, a := range f.after {
-		job, how, _ := strings.Cut(a, ":")
-		if how != "" && how != "ok" && how != "any" {
-			return "", &usageError{what: fmt.Sprintf("--after %q is neither JOB, JOB:ok nor JOB:any", clip(a)), next: "such as --after last:any"}
-		}
-		q.After = append(q.After, &meshv1.Follows{Job: job, Any: how == "any"})
+	if err := e.upload(ctx, s); err != nil {
+		return "", err
 	}
 	if q.Key == "" {
 		q.Key = hex.EncodeToString(requestID())
@@ -150,6 +146,30 @@ func (f *scriptFlags) submit(ctx context.Context, e *env, spec *scripts.Spec, s 
 		return "", err
 	}
 	return reply.GetJob(), nil
+}
+
+// request is what a submit sends. A --node that is an address is the node to ask.
+func (f *scriptFlags) request(e *env, encoded []byte) (*meshv1.SubmitScriptsRequest, error) {
+	var selectors []string
+	for _, n := range f.nodes {
+		if _, port, err := net.SplitHostPort(n); err == nil && strings.Trim(port, "0123456789") == "" {
+			e.node = n
+			continue
+		}
+		selectors = append(selectors, n)
+	}
+	q := &meshv1.SubmitScriptsRequest{
+		Spec: encoded, Name: f.job.name, Key: f.job.key, Priority: f.job.priority, ChunkTimeMs: uint64(f.job.chunkTime.Milliseconds()),
+		Attempts: f.job.attempts, Submitter: submitter(e), MaxParallel: f.parallel, Nodes: selectors,
+	}
+	for _, a := range f.after {
+		job, how, _ := strings.Cut(a, ":")
+		if how != "" && how != "ok" && how != "any" {
+			return nil, &usageError{what: fmt.Sprintf("--after %q is neither JOB, JOB:ok nor JOB:any", clip(a)), next: "such as --after last:any"}
+		}
+		q.After = append(q.After, &meshv1.Follows{Job: job, Any: how == "any"})
+	}
+	return q, nil
 }
 
 // run ships, submits, and does what the flags ask for then.

@@ -44,7 +44,7 @@ func newTaskLs(e *env) *cobra.Command {
 		},
 	}
 	flags := c.Flags()
-	flags.StringVar(&state, "state", "", "only those that are open, waiting (for another attempt), running, done or failed")
+	flags.StringVar(&state, "state", "", "only those that are open, blocked (by others that they need), waiting (for another attempt), running, done or failed")
 	flags.Uint64Var(&first, "first", 0, "begin with this number")
 	flags.Uint32Var(&limit, "limit", 1000, "list at most so many")
 	flags.BoolVar(&asJSON, "json", false, "print JSON")

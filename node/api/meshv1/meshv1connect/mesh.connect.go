@@ -44,6 +44,8 @@ const (
 	MeshSubmitProcedure = "/seedmesh.v1.Mesh/Submit"
 	// MeshSubmitScriptsProcedure is the fully-qualified name of the Mesh's SubmitScripts RPC.
 	MeshSubmitScriptsProcedure = "/seedmesh.v1.Mesh/SubmitScripts"
+	// MeshPlanScriptsProcedure is the fully-qualified name of the Mesh's PlanScripts RPC.
+	MeshPlanScriptsProcedure = "/seedmesh.v1.Mesh/PlanScripts"
 	// MeshMissingBlobsProcedure is the fully-qualified name of the Mesh's MissingBlobs RPC.
 	MeshMissingBlobsProcedure = "/seedmesh.v1.Mesh/MissingBlobs"
 	// MeshPutBlobProcedure is the fully-qualified name of the Mesh's PutBlob RPC.
@@ -88,6 +90,8 @@ type MeshClient interface {
 	Submit(context.Context, *connect.Request[meshv1.SubmitRequest]) (*connect.Response[meshv1.SubmitReply], error)
 	// SubmitScripts adds a script job, whose inputs the node has. The same key with the same request gives the same job.
 	SubmitScripts(context.Context, *connect.Request[meshv1.SubmitScriptsRequest]) (*connect.Response[meshv1.SubmitReply], error)
+	// PlanScripts says what a submit of a script job would do; it changes nothing.
+	PlanScripts(context.Context, *connect.Request[meshv1.SubmitScriptsRequest]) (*connect.Response[meshv1.PlanScriptsReply], error)
 	// MissingBlobs says which blobs the node does not have.
 	MissingBlobs(context.Context, *connect.Request[meshv1.MissingBlobsRequest]) (*connect.Response[meshv1.MissingBlobsReply], error)
 	// PutBlob gives the node an input of a script job. It is kept as long as a job names it.
@@ -142,6 +146,12 @@ func NewMeshClient(httpClient connect.HTTPClient, baseURL string, opts ...connec
 			httpClient,
 			baseURL+MeshSubmitScriptsProcedure,
 			connect.WithSchema(meshMethods.ByName("SubmitScripts")),
+			connect.WithClientOptions(opts...),
+		),
+		planScripts: connect.NewClient[meshv1.SubmitScriptsRequest, meshv1.PlanScriptsReply](
+			httpClient,
+			baseURL+MeshPlanScriptsProcedure,
+			connect.WithSchema(meshMethods.ByName("PlanScripts")),
 			connect.WithClientOptions(opts...),
 		),
 		missingBlobs: connect.NewClient[meshv1.MissingBlobsRequest, meshv1.MissingBlobsReply](
@@ -259,6 +269,7 @@ func NewMeshClient(httpClient connect.HTTPClient, baseURL string, opts ...connec
 type meshClient struct {
 	submit        *connect.Client[meshv1.SubmitRequest, meshv1.SubmitReply]
 	submitScripts *connect.Client[meshv1.SubmitScriptsRequest, meshv1.SubmitReply]
+	planScripts   *connect.Client[meshv1.SubmitScriptsRequest, meshv1.PlanScriptsReply]
 	missingBlobs  *connect.Client[meshv1.MissingBlobsRequest, meshv1.MissingBlobsReply]
 	putBlob       *connect.Client[meshv1.PutBlobRequest, meshv1.PutBlobReply]
 	plan          *connect.Client[meshv1.SubmitRequest, meshv1.PlanReply]
@@ -287,6 +298,11 @@ func (c *meshClient) Submit(ctx context.Context, req *connect.Request[meshv1.Sub
 // SubmitScripts calls seedmesh.v1.Mesh.SubmitScripts.
 func (c *meshClient) SubmitScripts(ctx context.Context, req *connect.Request[meshv1.SubmitScriptsRequest]) (*connect.Response[meshv1.SubmitReply], error) {
 	return c.submitScripts.CallUnary(ctx, req)
+}
+
+// PlanScripts calls seedmesh.v1.Mesh.PlanScripts.
+func (c *meshClient) PlanScripts(ctx context.Context, req *connect.Request[meshv1.SubmitScriptsRequest]) (*connect.Response[meshv1.PlanScriptsReply], error) {
+	return c.planScripts.CallUnary(ctx, req)
 }
 
 // MissingBlobs calls seedmesh.v1.Mesh.MissingBlobs.
@@ -385,6 +401,8 @@ type MeshHandler interface {
 	Submit(context.Context, *connect.Request[meshv1.SubmitRequest]) (*connect.Response[meshv1.SubmitReply], error)
 	// SubmitScripts adds a script job, whose inputs the node has. The same key with the same request gives the same job.
 	SubmitScripts(context.Context, *connect.Request[meshv1.SubmitScriptsRequest]) (*connect.Response[meshv1.SubmitReply], error)
+	// PlanScripts says what a submit of a script job would do; it changes nothing.
+	PlanScripts(context.Context, *connect.Request[meshv1.SubmitScriptsRequest]) (*connect.Response[meshv1.PlanScriptsReply], error)
 	// MissingBlobs says which blobs the node does not have.
 	MissingBlobs(context.Context, *connect.Request[meshv1.MissingBlobsRequest]) (*connect.Response[meshv1.MissingBlobsReply], error)
 	// PutBlob gives the node an input of a script job. It is kept as long as a job names it.
@@ -435,6 +453,12 @@ func NewMeshHandler(svc MeshHandler, opts ...connect.HandlerOption) (string, htt
 		MeshSubmitScriptsProcedure,
 		svc.SubmitScripts,
 		connect.WithSchema(meshMethods.ByName("SubmitScripts")),
+		connect.WithHandlerOptions(opts...),
+	)
+	meshPlanScriptsHandler := connect.NewUnaryHandler(
+		MeshPlanScriptsProcedure,
+		svc.PlanScripts,
+		connect.WithSchema(meshMethods.ByName("PlanScripts")),
 		connect.WithHandlerOptions(opts...),
 	)
 	meshMissingBlobsHandler := connect.NewUnaryHandler(
@@ -551,6 +575,8 @@ func NewMeshHandler(svc MeshHandler, opts ...connect.HandlerOption) (string, htt
 			meshSubmitHandler.ServeHTTP(w, r)
 		case MeshSubmitScriptsProcedure:
 			meshSubmitScriptsHandler.ServeHTTP(w, r)
+		case MeshPlanScriptsProcedure:
+			meshPlanScriptsHandler.ServeHTTP(w, r)
 		case MeshMissingBlobsProcedure:
 			meshMissingBlobsHandler.ServeHTTP(w, r)
 		case MeshPutBlobProcedure:
@@ -602,6 +628,10 @@ func (UnimplementedMeshHandler) Submit(context.Context, *connect.Request[meshv1.
 
 func (UnimplementedMeshHandler) SubmitScripts(context.Context, *connect.Request[meshv1.SubmitScriptsRequest]) (*connect.Response[meshv1.SubmitReply], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("seedmesh.v1.Mesh.SubmitScripts is not implemented"))
+}
+
+func (UnimplementedMeshHandler) PlanScripts(context.Context, *connect.Request[meshv1.SubmitScriptsRequest]) (*connect.Response[meshv1.PlanScriptsReply], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("seedmesh.v1.Mesh.PlanScripts is not implemented"))
 }
 
 func (UnimplementedMeshHandler) MissingBlobs(context.Context, *connect.Request[meshv1.MissingBlobsRequest]) (*connect.Response[meshv1.MissingBlobsReply], error) {
