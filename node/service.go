@@ -42,7 +42,7 @@ func (n *Node) openAPI() error {
 	if n.cfg.Seams.NoSocket {
 		return nil
 	}
-	server, err := api.Listen(n.dir.path, h)
+	server, err := api.Listen(n.dir.path, h, n.site != nil && n.site.hides)
 	if err != nil {
 		return err
 	}

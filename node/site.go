@@ -28,6 +28,7 @@ type site struct {
 	root    *os.Root // of base; nil where script jobs are refused
 	refused string   // why they are
 	users   scriptUsers
+	hides   bool   // scripts of the node's own user do not see its data directory, and its socket refuses them
 	bounds  string // how the memory of scripts is bounded
 	memory  *memory
 	fetch   func(context.Context, jobs.Digest, *scripts.Spec) error // has a blob on this disk
@@ -66,9 +67,12 @@ func (n *Node) openSite() error {
 			s.refused = "this machine, a container perhaps, has too few numbers of users: set [scripts] first_user in cluster.toml to the first of 256 that nobody has"
 			return nil
 		}
-	case !n.cfg.Scripts.Trusted:
-		s.refused = "it does not run as root, and cluster.toml does not say [scripts] trusted = true"
+	case n.cfg.Scripts.Trusted:
+	case scripts.LandlockVersion() == 0:
+		s.refused = "it does not run as root, this kernel has no Landlock, and cluster.toml does not say [scripts] trusted = true"
 		return nil
+	default:
+		s.hides = true
 	}
 	s.base = n.cfg.Scripts.Dir
 	if s.base == "" {
@@ -126,6 +130,9 @@ func (s *site) isolation() string {
 	case s.users.first > 0:
 		return fmt.Sprintf("as user %d and those that follow, one for each slot, sessions of their own, %s", s.users.first, s.bounds)
 	}
+	if s.hides {
+		return fmt.Sprintf("as the node's own user, its data directory hidden by Landlock %d, sessions of their own, %s", scripts.LandlockVersion(), s.bounds)
+	}
 	return "trusted: as the node's own user, sessions of their own, " + s.bounds
 }
 
@@ -153,6 +160,9 @@ func (s *site) group(slot uint32) string {
 func (s *site) place(slot uint32) scripts.Place {
 	p := scripts.Place{Base: s.base, Name: strconv.FormatUint(uint64(slot), 10), Env: s.n.cfg.Node.scriptEnv(slot)}
 	s.users.apply(&p, slot)
+	if s.hides {
+		p.Hide = s.n.dir.path
+	}
 	return p
 }
 

@@ -115,3 +115,33 @@ func TestStuck(t *testing.T) {
 		t.Errorf("when it is gone: %+v, %v", o, err)
 	}
 }
+
+// TestLandlock hides a directory from scripts of the runner's own user, and nothing else.
+func TestLandlock(t *testing.T) {
+	if LandlockVersion() == 0 {
+		t.Skip("this kernel has no Landlock")
+	}
+	data := filepath.Join(t.TempDir(), "data")
+	beside := filepath.Join(filepath.Dir(data), "beside")
+	for _, dir := range []string{data, beside} {
+		if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "key"), []byte("secret"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(data, filepath.Join(beside, "link")); err != nil {
+		t.Fatal(err)
+	}
+	r := newPlace(t, func(p *Place) { p.UID, p.GID, p.Hide = -1, -1, data })
+	o, err := r.Run(t.Context(), shell(fmt.Sprintf("cat %[1]s/key %[2]s/link/key /proc/%[3]d/root%[1]s/key; echo > %[1]s/new; mv %[1]s/key .; head -c 1 /proc/%[3]d/mem; "+
+		"cp %[2]s/key out && cat /etc/passwd > /dev/null && mkdir -p d && mv out d/out && echo more >> d/out && ls / > $TMPDIR/x && python3 -c 'print(6*7)'", data, beside, os.Getpid()),
+		outputs("d/out")))
+	if err != nil || o.Class != OK || string(o.Stdout.Head) != "42\n" {
+		t.Errorf("got %+v, %v: %s %s", o, err, o.Stdout.Head, o.Stderr.Head)
+	}
+	if _, err := os.Stat(filepath.Join(data, "new")); err == nil {
+		t.Error("the script made a file in the hidden directory")
+	}
+	if b, err := os.ReadFile(filepath.Join(data, "key")); err != nil || string(b) != "secret" {
+		t.Errorf("the hidden file is %q, %v", b, err)
+	}
+}

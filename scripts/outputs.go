@@ -54,6 +54,9 @@ func (r *Runner) collect(ctx context.Context, o *Outcome, a Attempt) {
 	o.Outputs = c.files
 }
 
+// globSigns make a pattern of a path.
+const globSigns = `*?[\`
+
 type outputError struct {
 	class Class
 	text  string
@@ -73,7 +76,7 @@ type collector struct {
 
 func (c *collector) match(pattern string) *outputError {
 	names := []string{pattern}
-	glob := strings.ContainsAny(pattern, `*?[\`)
+	glob := strings.ContainsAny(pattern, globSigns)
 	if glob {
 		var err error
 		if names, err = fs.Glob(c.work.FS(), pattern); err != nil {

@@ -35,6 +35,7 @@ type Place struct {
 	// under the UID: whatever does is ended.
 	UID, GID int
 	Groups   []uint32      // further groups of theirs, where they have a UID of their own
+	Hide     string        // directory that scripts of the runner's own user must not see; empty for none
 	Env      []string      // of every task, in front of what its job says
 	Grace    time.Duration // between TERM and KILL; 0 for [DefaultGrace]
 	Group    *Group        // control group of the slot, or nil
@@ -235,13 +236,17 @@ func (r *Runner) Run(ctx context.Context, a Attempt) (Outcome, error) {
 	}
 	r.out.finish()
 	r.err.finish()
-	o.Took, o.Stdout, o.Stderr = time.Since(o.Started), r.out.words(), r.err.words()
+	o.Took = time.Since(o.Started)
 	o.CPU = time.Duration(end.usage.Utime.Nano() + end.usage.Stime.Nano())
 	o.PeakRSS = uint64(end.usage.Maxrss) << 10
+	r.classify(&o, end, a)
+	if len(a.Spec.Check) > 0 && o.Class == OK && !r.stuck && ctx.Err() == nil {
+		r.checkByCommand(ctx, &o, a)
+	}
+	o.Stdout, o.Stderr = r.out.words(), r.err.words()
 	if ctx.Err() != nil {
 		return o, ctx.Err()
 	}
-	r.classify(&o, end, a)
 	if r.stuck {
 		o.Class, o.Message = Stuck, fmt.Sprintf("processes of it did not die within %v", deathLimit)
 	}
@@ -325,7 +330,7 @@ func (r *Runner) prepare(a Attempt) error {
 	}
 	for _, list := range [][]string{a.Spec.Outputs, a.Task.Outputs} {
 		for _, o := range list {
-			if !strings.ContainsAny(o, `*?[\`) {
+			if !strings.ContainsAny(o, globSigns) {
 				if err := r.parents(o); err != nil {
 					return err
 				}
@@ -531,6 +536,9 @@ func launcher(p Place) (chan<- func(), error) {
 		err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 		if err == nil {
 			err = p.Group.enter()
+		}
+		if err == nil && p.Hide != "" {
+			err = hideBeside(p.Hide, p.Base)
 		}
 		ready <- err
 		if err != nil {

@@ -59,6 +59,11 @@ func outputs(patterns ...string) func(*Attempt) {
 
 func valid(how string) func(*Attempt) { return func(a *Attempt) { a.Spec.Valid = how } }
 
+// check is a shell command that checks outputs.
+func check(command string) func(*Attempt) {
+	return func(a *Attempt) { a.Spec.Check = []string{"/bin/sh", "-c", command, "check"} }
+}
+
 // TestClasses ends attempts in every way, the hostile ones too. The runner is the
 // same throughout, so that each also shows that the one before left nothing.
 func TestClasses(t *testing.T) {
@@ -99,6 +104,12 @@ import zipfile
 with zipfile.ZipFile("out", "w") as z:
     for i in range(100, 500): z.writestr(str(i) * 10000, b"")'`, outputs("out"), valid("npz")), InvalidOutput, 0, "more reading"},
 		{"no archive", shell(`echo > out`, outputs("out"), valid("npz")), InvalidOutput, 0, "not valid npz"},
+		{"a check that accepts", shell("echo yes > out; echo 1 > a.csv; echo 2 > b.csv", outputs("out", "*.csv"), check(`echo $# "$@"; grep -q yes $1`)), OK, 0, ""},
+		{"a check that refuses", shell("echo no > out", outputs("out"), check("grep -q yes $1")), InvalidOutput, 0, "exit status 1"},
+		{"a check that kills itself", shell("echo no > out", outputs("out"), check("kill -9 $$")), InvalidOutput, 0, "signal 9"},
+		{"a check that leaves processes", shell("echo no > out", outputs("out"), check("setsid sleep 1000 & exit 1")), InvalidOutput, 0, "exit status 1"},
+		{"a check that does not exist", shell("echo no > out", outputs("out"), func(a *Attempt) { a.Spec.Check = []string{"no-such-command-here"} }), InvalidOutput, 0, "cannot be started"},
+		{"nothing to check", shell("true", outputs("out"), check("true")), MissingOutput, 0, "not there"},
 		{"no object on stdout", shell("echo hello", func(a *Attempt) { a.Spec.Capture = "json" }), MissingOutput, 0, "JSON object"},
 		{"closes its descriptors", shell("exec 0<&- 1>&- 2>&-; exit 4"), ExitCode, 4, ""},
 		{"unremovable directories", shell("mkdir -p a/b; touch a/b/c; chmod 0 a/b a"), OK, 0, ""},

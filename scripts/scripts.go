@@ -51,6 +51,7 @@ type Spec struct {
 	Outputs []string `json:"outputs,omitempty"` // of every task: names or globs
 	Capture string   `json:"capture,omitempty"` // "json": the last JSON object of stdout is an output, or ""
 	Valid   string   `json:"valid,omitempty"`   // what outputs must be: "json", "jsonl", "npz", "auto" (what their names end with) or ""
+	Check   []string `json:"check,omitempty"`   // command that says with status 0 that the outputs, its last arguments, are valid
 	OK      []int    `json:"ok,omitempty"`      // exit statuses of success; none is 0 alone
 
 	Holders   []string `json:"holders,omitempty"`    // nodes that had the inputs when the job was submitted
@@ -169,6 +170,8 @@ func (s *Spec) Validate() error {
 		return wrong("use auto, json, jsonl or npz", "outputs cannot be checked as %q", s.Valid)
 	case len(s.Holders) > MaxHolders:
 		return wrong("", "%d holders are named, the limit is %d", len(s.Holders), MaxHolders)
+	case len(s.Check) > MaxArgs || len(s.Check) > 0 && s.Check[0] == "" || strings.ContainsRune(strings.Join(s.Check, ""), 0):
+		return wrong("such as --valid 'command:python3 check.py'", "%.60q is no command that checks outputs", s.Check)
 	case len(s.Inputs) > MaxFiles:
 		return wrong("put them into an archive", "%d inputs, the limit is %d", len(s.Inputs), MaxFiles)
 	}

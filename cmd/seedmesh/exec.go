@@ -128,6 +128,9 @@ func ownOutputs(patterns []string, axes []scripts.Axis) (all, own []string) {
 // file below this directory, and gives the command as a task runs it.
 func (s *shipment) ship(argv []string) ([]string, error) {
 	argv = append([]string{}, argv...)
+	if len(argv) == 0 {
+		return nil, &usageError{what: "the command that checks outputs is empty", next: "such as --valid 'command:python3 check.py'"}
+	}
 	at := 0
 	if !strings.Contains(argv[0], "/") {
 		for at = 1; at < len(argv) && strings.HasPrefix(argv[at], "-"); at++ {

@@ -46,7 +46,7 @@ func (f *scriptFlags) register(c *cobra.Command) {
 	flags.StringArrayVar(&f.inputs, "input", nil, "file or directory that every task finds in its working directory (may be repeated)")
 	flags.StringArrayVar(&f.outputs, "output", nil, "file or glob that every task makes there, or stdout:json (may be repeated)")
 	flags.StringArrayVar(&f.vars, "env", nil, "NAME=VALUE in the environment of every task (may be repeated)")
-	flags.StringVar(&f.valid, "valid", "", "what outputs must be: json, jsonl, npz, or auto for what their names end with")
+	flags.StringVar(&f.valid, "valid", "", "what outputs must be: json, jsonl, npz, auto for what their names end with, or command:CMD for what CMD, split at spaces and with their paths behind, accepts with status 0")
 	flags.IntSliceVar(&f.ok, "ok", nil, "exit statuses of success (default 0)")
 	flags.StringVar(&f.memory, "mem", "auto", "memory that one task needs and may use, such as 700M or 2G; auto learns it")
 	flags.StringArrayVar(&f.nodes, "node", nil, "run only on slots that suit: a node's name, label:WORD or vendor:WORD, with commas between what must all hold (may be repeated: any will do); HOST:PORT is the node to ask")
@@ -68,6 +68,12 @@ func (f *scriptFlags) spec(s *shipment) (*scripts.Spec, error) {
 	var err error
 	if spec.Memory, err = parseMemory(f.memory); err != nil {
 		return nil, err
+	}
+	if words, ok := strings.CutPrefix(f.valid, "command:"); ok {
+		spec.Valid = ""
+		if spec.Check, err = s.ship(strings.Fields(words)); err != nil {
+			return nil, err
+		}
 	}
 	for _, o := range f.outputs {
 		if how, ok := strings.CutPrefix(o, "stdout:"); ok {

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -55,8 +56,8 @@ type Server struct {
 }
 
 // Listen serves the handler on the data directory's socket, to the node's own
-// user and root alone.
-func Listen(dataDir string, h http.Handler) (*Server, error) {
+// user and root alone; strict, not to what the node has started either.
+func Listen(dataDir string, h http.Handler, strict bool) (*Server, error) {
 	path, err := SocketPath(dataDir)
 	if err != nil {
 		return nil, err
@@ -75,7 +76,7 @@ func Listen(dataDir string, h http.Handler) (*Server, error) {
 		return nil, errors.Join(err, lis.Close())
 	}
 	s := &Server{http: &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout}, path: path, done: make(chan error, 1)}
-	go func() { s.done <- s.http.Serve(ownUserOnly{lis}) }()
+	go func() { s.done <- s.http.Serve(ownUserOnly{lis, strict}) }()
 	return s, nil
 }
 
@@ -108,7 +109,10 @@ func (s *Server) Close() error {
 }
 
 // ownUserOnly drops connections of other users.
-type ownUserOnly struct{ net.Listener }
+type ownUserOnly struct {
+	net.Listener
+	strict bool // nor of descendants of this process
+}
 
 func (l ownUserOnly) Accept() (net.Conn, error) {
 	for {
@@ -116,27 +120,53 @@ func (l ownUserOnly) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if uid, err := peerUser(conn); err == nil && (uid == 0 || int(uid) == os.Getuid()) {
+		if peer, err := peerOf(conn); err == nil && (peer.Uid == 0 || int(peer.Uid) == os.Getuid()) && (!l.strict || !descends(int(peer.Pid))) {
 			return conn, nil
 		}
 		_ = conn.Close()
 	}
 }
 
-func peerUser(conn net.Conn) (uint32, error) {
+// maxAncestors bounds the way from a process to the first one.
+const maxAncestors = 4096
+
+// descends tells whether a process was started by this one, or by what it has
+// started: executors keep what their scripts leave behind as their children. One
+// that is gone, or cannot be seen, may have been.
+func descends(pid int) bool {
+	for range maxAncestors {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return true
+		}
+		text := string(b)
+		fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
+		if len(fields) < 2 {
+			return true
+		}
+		parent, err := strconv.Atoi(fields[1])
+		switch {
+		case err != nil || parent == os.Getpid():
+			return true
+		case parent <= 1:
+			return false
+		}
+		pid = parent
+	}
+	return true
+}
+
+func peerOf(conn net.Conn) (*unix.Ucred, error) {
 	raw, err := conn.(*net.UnixConn).SyscallConn()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	var cred *unix.Ucred
 	var credErr error
 	err = raw.Control(func(fd uintptr) {
 		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	})
-	if err = errors.Join(err, credErr); err != nil {
-		return 0, err
-	}
-	return cred.Uid, nil
+	return cred, errors.Join(err, credErr)
 }
 
 // DialSocket gives a client of the node whose data directory this is. Nothing is
