@@ -74,6 +74,9 @@ func (s *service) copyJob(ctx context.Context, selector string) (c jobCopy, err 
 		}
 		c.held = heldOf(st, j.ID)
 	})
+	if err == nil {
+		c.spec, err = s.n.specOf(ctx, c.spec)
+	}
 	return c, err
 }
 

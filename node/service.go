@@ -186,8 +186,13 @@ func (s *service) Submit(ctx context.Context, r *connect.Request[v1.SubmitReques
 		return nil, apiError(err)
 	}
 	m := r.Msg
+	spec, submitted, err := s.n.storeSpec(ctx, p.spec.Encode())
+	if err != nil {
+		return nil, apiError(err)
+	}
+	defer submitted()
 	submit := &jobs.Submit{
-		Key: m.Key, RequestDigest: requestDigest(m), Name: m.Name, Kind: jobs.Seeds, Spec: p.spec.Encode(), Stages: p.stages,
+		Key: m.Key, RequestDigest: requestDigest(m), Name: m.Name, Kind: jobs.Seeds, Spec: spec, Stages: p.stages,
 		Priority: m.Priority, ChunkTimeMS: m.ChunkTimeMs, Attempts: m.Attempts, TimeoutMS: m.TimeoutMs, Expected: p.expected,
 		Submitter: m.Submitter,
 	}

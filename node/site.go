@@ -293,6 +293,9 @@ func (s *site) wanted(st *jobs.State, visit func(jobs.Digest)) {
 		s.memory.keep(func(id jobs.JobID) bool { return st.Job(id) != nil })
 	}
 	for _, j := range st.Jobs() {
+		if d, named := specBlob(j.Spec); named {
+			visit(d)
+		}
 		if j.Kind != jobs.Tasks {
 			continue
 		}

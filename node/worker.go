@@ -362,6 +362,11 @@ func (w *worker) start(ctx context.Context, a *attempt, task slot.Task, timeout 
 			a.done = done
 			w.mu.Unlock()
 		}
+		var err error
+		if task.Spec, err = w.n.specOf(runCtx, task.Spec); err != nil {
+			ended <- finished{attempt: a, err: &inputError{err}, spool: spool}
+			return
+		}
 		task.Emit = func(batch []kernels.Survivor) error { return spool.Append(batch...) }
 		result, err := w.exec.Run(runCtx, task)
 		if runCtx.Err() != nil {

@@ -72,6 +72,7 @@ type mesh struct {
 	slots  int    // of each node
 	checks string // invariants that are checked after its kills and standstills
 	nodes  []*proc
+	as     *syscall.Credential // who its nodes are; nil for who tests
 }
 
 // slots of a node: one thread of the processor, or a device that works at a
@@ -174,7 +175,7 @@ func (m *mesh) up(i int) {
 	}
 	p.cmd = exec.Command(binary, args...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: m.as}
 	if err := p.cmd.Start(); err != nil {
 		m.Fatal(err)
 	}

@@ -1,0 +1,69 @@
+package node
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"io"
+
+	"seedmesh/jobs"
+	"seedmesh/kernels"
+)
+
+// A specification that the log has no room for is a blob, on as many disks as a
+// result, and the ledger has its name: this, and the digits of its digest.
+const specName = "blob:"
+
+// specBlob is the blob that a specification in the ledger names, if it names one.
+func specBlob(spec []byte) (d jobs.Digest, ok bool) {
+	if len(spec) != len(specName)+2*len(d) || string(spec[:len(specName)]) != specName {
+		return d, false
+	}
+	_, err := hex.Decode(d[:], spec[len(specName):])
+	return d, err == nil
+}
+
+// storeSpec gives what the ledger keeps of a specification. done is to be called
+// when the job is submitted: until then the blob is kept for it.
+func (n *Node) storeSpec(ctx context.Context, spec []byte) (kept []byte, done func(), err error) {
+	if len(spec) <= jobs.MaxSpecBytes {
+		return spec, func() {}, nil
+	}
+	spool, err := n.store.Create()
+	if err != nil {
+		return nil, nil, err
+	}
+	_, _ = spool.Write(spec) // Commit says what went wrong
+	d, _, err := spool.Commit()
+	if err != nil {
+		return nil, nil, err
+	}
+	n.pinned.add(jobs.Digest(d))
+	n.replicate(ctx, jobs.Digest(d), []jobs.NodeID{n.id})
+	return []byte(specName + d.String()), func() { n.pinned.remove(jobs.Digest(d)) }, nil
+}
+
+// specOf gives the specification that the ledger has, or names.
+func (n *Node) specOf(ctx context.Context, kept []byte) ([]byte, error) {
+	d, named := specBlob(kept)
+	if !named {
+		return kept, nil
+	}
+	var sources []jobs.NodeID
+	n.log.View(func(st *jobs.State) {
+		for _, m := range st.Nodes() {
+			if m.Alive && m.ID != n.id {
+				sources = append(sources, m.ID)
+			}
+		}
+	})
+	if err := n.fetch(ctx, d, sources); err != nil {
+		return nil, fmt.Errorf("the job's specification: %w", err)
+	}
+	f, _, err := n.store.Open(d)
+	if err != nil {
+		return nil, fmt.Errorf("the job's specification: %w", err)
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, kernels.MaxSpecBytes+1)) // a longer one is refused where it is decoded
+}
