@@ -32,11 +32,12 @@ type memory struct {
 	freed  chan struct{}
 	raised map[jobs.JobID]uint64 // more than the job says, after a task was killed
 	peak   map[jobs.JobID]uint64 // most that a task has used
+	chunks map[jobs.JobID]*chunks
 }
 
 // newMemory has so many MiB to give, or 0 for all but a part of the machine's.
 func newMemory(mib uint64) (*memory, error) {
-	m := &memory{limit: mib << 20, freed: make(chan struct{}), raised: map[jobs.JobID]uint64{}, peak: map[jobs.JobID]uint64{}}
+	m := &memory{limit: mib << 20, freed: make(chan struct{}), raised: map[jobs.JobID]uint64{}, peak: map[jobs.JobID]uint64{}, chunks: map[jobs.JobID]*chunks{}}
 	if mib > 0 {
 		return m, nil
 	}
@@ -158,6 +159,11 @@ func (m *memory) keep(exists func(jobs.JobID) bool) {
 			if !exists(id) {
 				delete(known, id)
 			}
+		}
+	}
+	for id := range m.chunks {
+		if !exists(id) {
+			delete(m.chunks, id)
 		}
 	}
 }

@@ -220,9 +220,12 @@ func (s *service) submit(ctx context.Context, c *jobs.Submit, command func() job
 // command, or come from the same list.
 func scriptShape(spec *scripts.Spec) string {
 	of := ""
-	if spec.List != nil {
+	switch {
+	case spec.List != nil:
 		of = spec.List.Digest.String()
-	} else {
+	case spec.Split != nil:
+		of = fmt.Sprintf("%q %s %d", spec.Template.Argv, spec.Split.Digest, spec.Split.Size)
+	default:
 		of = fmt.Sprintf("%q", spec.Template.Argv)
 	}
 	h := sha256.Sum256([]byte(of))
@@ -431,13 +434,13 @@ func (s *service) sendOutputs(ctx context.Context, j *scriptJob, p jobs.Piece, f
 		}
 		if o.Captured != nil {
 			h := sha256.Sum256(o.Captured)
-			c := &v1.OutputChunk{Number: o.Task, Task: nameOfTask(o), Path: capturedName, Data: o.Captured, End: true, Digest: hex.EncodeToString(h[:])}
+			c := &v1.OutputChunk{Number: o.Task, Task: nameOfTask(o), Path: capturedName, Data: o.Captured, End: true, Joined: j.tasks.Split != nil, Digest: hex.EncodeToString(h[:])}
 			if err := out.Send(c); err != nil {
 				return err
 			}
 		}
 		for _, f := range o.Outputs {
-			c := &v1.OutputChunk{Number: o.Task, Task: nameOfTask(o), Path: f.Path, Executable: f.Exec}
+			c := &v1.OutputChunk{Number: o.Task, Task: nameOfTask(o), Path: f.Path, Executable: f.Exec, Joined: j.tasks.Split != nil}
 			if k := slices.Index(task.Outputs, f.Path); k >= 0 {
 				c.Own = true
 				if k < len(task.As) {

@@ -136,6 +136,15 @@ func (s *site) isolation() string {
 	return "trusted: as the node's own user, sessions of their own, " + s.bounds
 }
 
+// slots is how many of the node's slots take tasks.
+func (s *site) slots() int {
+	n := len(s.n.cfg.slots())
+	if most := s.n.cfg.Node.MaxScripts; most > 0 {
+		n = min(n, most)
+	}
+	return n
+}
+
 // label is what a slot announces: whether it takes tasks, and by what jobs select it.
 func (s *site) label(slot int) string {
 	c := s.n.cfg.Node
@@ -168,8 +177,8 @@ func (s *site) place(slot uint32) scripts.Place {
 
 // supply has the inputs of a job and its list of tasks on this node, verified.
 func (s *site) supply(ctx context.Context, spec *scripts.Spec) (links []scripts.Link, list string, err error) {
-	if spec.List != nil {
-		if list, err = s.file(ctx, spec, jobs.Digest(spec.List.Digest), false); err != nil {
+	if d, ok := rowsOf(spec); ok {
+		if list, err = s.file(ctx, spec, d, false); err != nil {
 			return nil, "", err
 		}
 		list = filepath.Join(s.base, inputsDir, list)
@@ -312,10 +321,21 @@ func (s *site) wanted(st *jobs.State, visit func(jobs.Digest)) {
 	}
 }
 
+// rowsOf is the blob of a job's tasks, or of the items of its input.
+func rowsOf(spec *scripts.Spec) (d jobs.Digest, ok bool) {
+	switch {
+	case spec.List != nil:
+		return jobs.Digest(spec.List.Digest), true
+	case spec.Split != nil:
+		return jobs.Digest(spec.Split.Digest), true
+	}
+	return d, false
+}
+
 func blobsOf(spec *scripts.Spec) []jobs.Digest {
 	list := []jobs.Digest{}
-	if spec.List != nil {
-		list = append(list, jobs.Digest(spec.List.Digest))
+	if d, ok := rowsOf(spec); ok {
+		list = append(list, d)
 	}
 	for _, in := range spec.Inputs {
 		list = append(list, jobs.Digest(in.Digest))

@@ -101,7 +101,7 @@ func (s *service) Tasks(ctx context.Context, r *connect.Request[v1.TasksRequest]
 func (s *service) listSpan(ctx context.Context, j *scriptJob, sp span, reply *v1.TasksReply, room *int) error {
 	if sp.state == "done" {
 		return s.outcomes(ctx, sp.piece.Blob, sp.piece.Holders, func(o scripts.Outcome) bool {
-			if o.Class == scripts.OK && sp.Contains(jobs.Range{First: o.Task, Last: o.Task}) {
+			if o.Class == scripts.OK && sp.Contains(jobs.Range{First: o.Task, Last: o.End()}) {
 				if *room <= 0 {
 					reply.Next = o.Task
 					return false
@@ -115,7 +115,9 @@ func (s *service) listSpan(ctx context.Context, j *scriptJob, sp span, reply *v1
 		})
 	}
 	for n := sp.First; ; n++ {
-		info := &v1.TaskInfo{Number: n, Task: j.name(n), State: sp.state, Failures: sp.failures, Class: sp.class, Message: sp.message}
+		number := n
+		name := j.nameOf(&n, sp.Last)
+		info := &v1.TaskInfo{Number: number, Task: name, State: sp.state, Failures: sp.failures, Class: sp.class, Message: sp.message}
 		if sp.state == "running" {
 			info.Node, info.Slot = s.n.nameOf(sp.slot.Node), sp.slot.Index
 		}
@@ -124,6 +126,17 @@ func (s *service) listSpan(ctx context.Context, j *scriptJob, sp span, reply *v1
 			return nil
 		}
 	}
+}
+
+// nameOf is the name of a task that is listed. Where the items of an input become
+// tasks as they are worked on, those up to last are listed as one.
+func (j *scriptJob) nameOf(n *uint64, last uint64) string {
+	if j.tasks.Whole() {
+		return j.name(*n)
+	}
+	first := *n
+	*n = last
+	return (&scripts.Part{Split: j.tasks.Split, First: first, Last: last}).Name()
 }
 
 func doneTask(o scripts.Outcome) *v1.TaskInfo {
@@ -183,7 +196,7 @@ func (s *service) task(ctx context.Context, j *scriptJob, m *v1.TaskRequest) (*v
 		}
 		seen[segment.Blob] = true
 		err := s.outcomes(ctx, segment.Blob, segment.Holders, func(o scripts.Outcome) bool {
-			if o.Task == number {
+			if o.Task <= number && number <= o.End() {
 				reply.Attempts = append(reply.Attempts, attemptInfo(o))
 				if o.Class == scripts.OK {
 					reply.Task = doneTask(o)
@@ -303,6 +316,9 @@ const maxRetried = 1 << 20
 func (j *scriptJob) failedTasks() ([]scripts.Task, error) {
 	if !j.ended {
 		return nil, &api.Error{Code: connect.CodeFailedPrecondition, What: fmt.Sprintf("job %s is %s", j.Id, j.State), Remedy: "wait with: seedmesh job wait " + j.Id}
+	}
+	if j.tasks.Split != nil {
+		return nil, &api.Error{Code: connect.CodeFailedPrecondition, What: "the tasks of job " + j.Id + " are parts of one input", Remedy: "submit it again for the items that are missing: seedmesh task ls --state failed " + j.Id}
 	}
 	left := slices.DeleteFunc(slices.Clone(j.spans), func(sp span) bool { return sp.state == "done" })
 	count := uint64(0)

@@ -42,16 +42,18 @@ type piece struct {
 type pieces struct {
 	w       *worker
 	a       *attempt
-	limit   uint64    // bytes of memory that one task may use; 0 for none
-	first   uint64    // of the open piece
-	since   time.Time // the slot has worked on the open piece
+	limit   uint64        // bytes of memory that one task may use; 0 for none
+	batch   uint64        // items that one task gets, where that is not the job's to say; else 0
+	target  time.Duration // of such a task
+	first   uint64        // of the open piece
+	since   time.Time     // the slot has worked on the open piece
 	open    *piece
 	closed  chan *piece
 	settled chan struct{} // closed when nothing more will be settled
 }
 
 func (w *worker) newPieces(ctx context.Context, a *attempt) *pieces {
-	p := &pieces{w: w, a: a, first: a.claim.Range.First, closed: make(chan *piece, piecesWaiting), settled: make(chan struct{})}
+	p := &pieces{w: w, a: a, target: min(chunkTarget, a.chunkTime/2), first: a.claim.Range.First, closed: make(chan *piece, piecesWaiting), settled: make(chan struct{})}
 	w.n.goDo(func() {
 		defer close(p.settled)
 		for c := range p.closed {
@@ -72,6 +74,10 @@ func (w *worker) runTasks(ctx context.Context, p *pieces, spec []byte) (slot.Res
 		return slot.Result{}, &inputError{err}
 	}
 	limit, room := w.n.site.memory.needs(p.a.claim.Job, s.Memory)
+	if !s.Whole() {
+		p.batch, limit = w.n.site.memory.chunkOf(p.a.claim, s.Memory, w.n.site.slots(), p.target)
+		room = limit
+	}
 	if err := w.n.site.memory.admit(ctx, room); err != nil {
 		return slot.Result{}, err
 	}
@@ -80,11 +86,12 @@ func (w *worker) runTasks(ctx context.Context, p *pieces, spec []byte) (slot.Res
 	last := p.a.last // less than the claim's when it was trimmed while it waited
 	w.mu.Unlock()
 	p.limit, p.since = limit, time.Now()
+	w.setBatch(p.a, p.batch)
 	return w.exec.Run(ctx, slot.Task{
 		Range: kernels.Range{First: p.a.claim.Range.First, Last: last}, Progress: p.tick,
 		Scripts: &slot.Scripts{
-			Memory: limit,
-			Spec:   spec, List: list, Attempt: p.a.claim.Attempts + 1, Links: links, Place: w.n.site.place(w.id.Index),
+			Memory: limit, Batch: p.batch,
+			Spec: spec, List: list, Attempt: p.a.claim.Attempts + 1, Links: links, Place: w.n.site.place(w.id.Index),
 			Group: w.n.site.group(w.id.Index),
 			Leave: w.n.session.leave(), Ended: p.add, Halted: p.halted,
 		},
@@ -97,6 +104,13 @@ type inputError struct{ err error }
 func (e *inputError) Error() string { return e.err.Error() }
 func (e *inputError) Unwrap() error { return e.err }
 
+// setBatch notes how many units the tasks of an attempt have.
+func (w *worker) setBatch(a *attempt, units uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a.batch = max(units, 1)
+}
+
 // halted notes that the executor starts no more tasks of the attempt.
 func (p *pieces) halted() {
 	p.w.mu.Lock()
@@ -107,9 +121,9 @@ func (p *pieces) halted() {
 // add takes an outcome and its outputs, and closes the piece when it is due.
 func (p *pieces) add(o scripts.Outcome, files []string) error {
 	p.w.mu.Lock()
-	wanted := o.Task <= p.a.last
+	wanted := o.End() <= p.a.last
 	if wanted {
-		p.a.done = o.Task - p.a.claim.Range.First + 1
+		p.a.done = o.End() - p.a.claim.Range.First + 1
 	}
 	p.w.mu.Unlock()
 	if !wanted {
@@ -157,6 +171,10 @@ func outputBytes(o scripts.Outcome) (n int64) {
 // that the next one has it.
 func (p *pieces) remember(o scripts.Outcome) (free bool) {
 	m := p.w.n.site.memory
+	if p.batch > 0 && m.learnChunk(p.a.claim.Job, o) {
+		p.w.stopHere()
+		return true
+	}
 	if o.Class != scripts.OutOfMemory {
 		m.learn(p.a.claim.Job, o.PeakRSS)
 		return false
@@ -169,15 +187,15 @@ func (p *pieces) remember(o scripts.Outcome) (free bool) {
 
 // note counts an outcome as done or failed. Neighbours that failed alike are one failure.
 func (c *piece) note(o scripts.Outcome, free bool) {
-	c.last, c.ended = o.Task, time.Now()
-	one := jobs.Range{First: o.Task, Last: o.Task}
+	c.last, c.ended = o.End(), time.Now()
+	one := jobs.Range{First: o.Task, Last: o.End()}
 	if o.Class == scripts.OK {
 		c.account = c.account.Add(jobs.AccountOf(one))
 		return
 	}
 	f := jobs.Failure{Range: one, Free: free, Class: string(o.Class), Message: bounded(failureText(o), jobs.MaxTextBytes)}
 	if k := len(c.failed) - 1; k >= 0 && c.failed[k].Range.Last+1 == o.Task && c.failed[k].Class == f.Class && c.failed[k].Free == free && c.failed[k].Message == f.Message {
-		c.failed[k].Range.Last = o.Task
+		c.failed[k].Range.Last = o.End()
 		return
 	}
 	c.failed = append(c.failed, f)

@@ -49,6 +49,8 @@ type attempt struct {
 
 	tasks     bool   // of a script job
 	committed uint64 // tasks that are settled
+	batch     uint64 // units of one task, once it runs
+	chunkTime time.Duration
 	halted    bool   // the executor has confirmed that it starts no more tasks
 	allowedAt uint64 // index at which the ledger let it start tasks
 }
@@ -308,19 +310,20 @@ func (w *worker) startNext(ctx context.Context, claims []jobs.Claim, ended chan<
 		}
 		w.n.gate.Lock()
 		defer w.n.gate.Unlock()
-		task, tasks, timeout, ok := w.task(c)
+		a := &attempt{claim: c, last: c.Range.Last}
+		task, timeout, ok := w.task(a)
 		if !ok || !w.n.session.fresh() {
 			return
 		}
-		w.start(ctx, &attempt{claim: c, last: c.Range.Last, tasks: tasks}, task, timeout, ended)
+		w.start(ctx, a, task, timeout, ended)
 		return
 	}
 }
 
-// task makes an executor's task of a claim that still stands.
-func (w *worker) task(c jobs.Claim) (t slot.Task, tasks bool, timeout time.Duration, ok bool) {
+// task makes an executor's task of an attempt whose claim still stands.
+func (w *worker) task(a *attempt) (t slot.Task, timeout time.Duration, ok bool) {
 	w.n.log.View(func(s *jobs.State) {
-		held, current := s.Claim(c.Fence)
+		held, current := s.Claim(a.claim.Fence)
 		if !current {
 			return
 		}
@@ -328,10 +331,10 @@ func (w *worker) task(c jobs.Claim) (t slot.Task, tasks bool, timeout time.Durat
 		if ok = j.State != jobs.Paused; ok {
 			t = slot.Task{Spec: j.Spec, Generator: j.Stages[held.Stage].Label, Range: kernels.Range(held.Range)}
 			timeout = time.Duration(j.TimeoutMS) * time.Millisecond
-			tasks = j.Kind == jobs.Tasks
+			a.tasks, a.chunkTime = j.Kind == jobs.Tasks, time.Duration(j.ChunkTimeMS)*time.Millisecond
 		}
 	})
-	return t, tasks, timeout, ok
+	return t, timeout, ok
 }
 
 // errTimeout is the failure of an attempt that its job's time limit ended.
@@ -500,6 +503,9 @@ func (w *worker) trimRunning(ctx context.Context, c jobs.Claim) {
 		return
 	}
 	next := a.claim.Range.First + a.done
+	if a.batch > 1 { // the task that runs is not cut
+		next += a.batch - 1
+	}
 	if next < a.claim.Range.First || next >= c.Range.Last {
 		w.mu.Unlock()
 		return

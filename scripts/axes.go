@@ -60,6 +60,10 @@ func (s *Spec) Task(n uint64) (Task, error) {
 		return Task{}, fmt.Errorf("scripts: there is no task %d", n)
 	}
 	t := *s.Template
+	if s.Split != nil {
+		t.ID = (&Part{Split: s.Split, First: n, Last: n}).Name()
+		return t, nil
+	}
 	if len(s.Axes) == 0 {
 		return t, nil
 	}
@@ -93,6 +97,13 @@ func replaceAll(r *strings.Replacer, list []string) []string {
 
 // Number is the inverse of a template's names: the number of the task of that id.
 func (s *Spec) Number(id string) (uint64, bool) {
+	if s.Split != nil {
+		var from, to uint64
+		if k, err := fmt.Sscanf(id, "%d-%d", &from, &to); k < 1 || err != nil && k == 2 || from >= s.Split.Items {
+			return 0, false
+		}
+		return from / max(s.Split.Size, 1), true
+	}
 	if s.Template == nil || s.Template.ID != "" {
 		return 0, s.Template != nil && len(s.Axes) == 0 && id == s.Template.ID
 	}

@@ -23,6 +23,7 @@ const (
 // Outcome is what became of one attempt at a task.
 type Outcome struct {
 	Task     uint64        `json:"task"`
+	Last     uint64        `json:"last,omitempty"` // of the units of its range, where it is more than one
 	ID       string        `json:"id,omitempty"`
 	Attempt  uint32        `json:"attempt"` // from 1
 	Class    Class         `json:"class"`
@@ -40,6 +41,12 @@ type Outcome struct {
 	Captured []byte        `json:"captured,omitempty"` // the last JSON object of stdout, where the job wants it
 	Outputs  []Output      `json:"outputs,omitempty"`
 }
+
+// End is the last unit of the job's range that the attempt was at.
+func (o *Outcome) End() uint64 { return max(o.Task, o.Last) }
+
+// Units is how many units of the job's range the attempt was at.
+func (o *Outcome) Units() uint64 { return o.End() - o.Task + 1 }
 
 // Output is a file that an attempt made. Its bytes are in the segment, behind
 // those of the outputs before it.

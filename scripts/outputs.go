@@ -132,6 +132,9 @@ func (c *collector) take(name string, glob bool) (bool, *outputError) {
 
 // isInput tells whether a file is an input as it was put there.
 func (c *collector) isInput(name string, info fs.FileInfo) bool {
+	if c.attempt.Part != nil && name == c.attempt.Part.Split.Name {
+		return true
+	}
 	for _, l := range c.attempt.Links {
 		if l.Path == name {
 			was, err := c.runner.root.Stat(filepath.Join("inputs", l.Source))

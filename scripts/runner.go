@@ -51,6 +51,7 @@ type Attempt struct {
 	Number uint64
 	Count  uint32 // of this attempt, from 1
 	Links  []Link
+	Part   *Part  // of an input that is split, or nil
 	Memory uint64 // bytes that it may use; 0 for no limit
 	// Start waits until the command may be started, and gives what is called once
 	// it was; a nil one says that it may not be started at all. Nil is no wait.
@@ -209,6 +210,9 @@ func (r *Runner) Run(ctx context.Context, a Attempt) (Outcome, error) {
 		r.stuck = false
 	}
 	o := Outcome{Task: a.Number, ID: a.Task.ID, Attempt: a.Count, Slot: r.place.Slot, Status: -1, Class: OK, Started: time.Now()}
+	if a.Part != nil && a.Part.Last > a.Part.First {
+		o.Last = a.Part.Last
+	}
 	if err := r.prepare(a); err != nil {
 		return r.failed(o, InputMissing, "%v", err), nil
 	}
@@ -328,6 +332,11 @@ func (r *Runner) prepare(a Attempt) error {
 			return fmt.Errorf("the input %s: %w", l.Path, err)
 		}
 	}
+	if a.Part != nil {
+		if err := r.writePart(a.Part); err != nil {
+			return fmt.Errorf("the part %s of the input: %w", a.Part.Name(), err)
+		}
+	}
 	for _, list := range [][]string{a.Spec.Outputs, a.Task.Outputs} {
 		for _, o := range list {
 			if !strings.ContainsAny(o, globSigns) {
@@ -338,6 +347,24 @@ func (r *Runner) prepare(a Attempt) error {
 		}
 	}
 	return nil
+}
+
+// writePart puts a task's part of an input into its working directory.
+func (r *Runner) writePart(p *Part) (err error) {
+	if err := r.parents(p.Split.Name); err != nil {
+		return err
+	}
+	f, err := r.root.OpenFile(r.path("work", p.Split.Name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if r.place.UID >= 0 {
+		if err := f.Chown(r.place.UID, r.place.GID); err != nil {
+			return err
+		}
+	}
+	return p.write(f)
 }
 
 // parents makes the directories above a path, for the task's user.
@@ -406,6 +433,9 @@ func (r *Runner) environment(a Attempt) []string {
 	env := make([]string, 0, len(r.env)+len(a.Spec.Env)+4)
 	env = append(env, r.env...)
 	env = append(env, "SEEDMESH_TASK="+strconv.FormatUint(a.Number, 10), "SEEDMESH_TASK_ID="+a.Task.ID, "SEEDMESH_ATTEMPT="+strconv.FormatUint(uint64(a.Count), 10))
+	if a.Part != nil {
+		env = append(env, "SEEDMESH_PART="+a.Part.Split.Name)
+	}
 	return masked(append(env, a.Spec.Env...), r.place.Env, a.hint())
 }
 

@@ -45,6 +45,7 @@ type Spec struct {
 	Template *Task    `json:"template,omitempty"`
 	Axes     []Axis   `json:"axes,omitempty"`
 	List     *Listing `json:"list,omitempty"`
+	Split    *Split   `json:"split,omitempty"` // with a template without axes: each task gets a part of an input
 
 	Env     []string `json:"env,omitempty"`     // "K=V"
 	Inputs  []Input  `json:"inputs,omitempty"`  // files in the working directory
@@ -175,6 +176,14 @@ func (s *Spec) Validate() error {
 	case len(s.Inputs) > MaxFiles:
 		return wrong("put them into an archive", "%d inputs, the limit is %d", len(s.Inputs), MaxFiles)
 	}
+	if s.Split != nil {
+		if s.Template == nil || len(s.Axes) > 0 {
+			return wrong("leave --array and --matrix out", "a job that splits an input has one command")
+		}
+		if err := s.Split.validate(); err != nil {
+			return err
+		}
+	}
 	if s.Template != nil {
 		if err := s.checkAxes(); err != nil {
 			return err
@@ -190,6 +199,9 @@ func (s *Spec) Validate() error {
 		}
 	}
 	seen := map[string]bool{}
+	if s.Split != nil {
+		seen[s.Split.Name] = true
+	}
 	for _, in := range s.Inputs {
 		if err := CheckPath(in.Path); err != nil {
 			return err
@@ -248,6 +260,9 @@ func CheckPath(p string) error {
 func (s *Spec) Count() uint64 {
 	if s.List != nil {
 		return s.List.Tasks
+	}
+	if s.Split != nil {
+		return s.Split.count()
 	}
 	n := uint64(1)
 	for _, a := range s.Axes {

@@ -31,6 +31,9 @@ type delivery struct {
 	files    int
 	seen     map[string]uint64 // which task has a path
 
+	joined map[string]*joined // by path
+	order  []string           // of the paths of joined
+
 	root *os.Root
 	file *os.File // that is being written
 	name string   // it will have
@@ -49,14 +52,17 @@ func (e *env) deliver(ctx context.Context, job string, partial bool, d *delivery
 	if d.root, err = os.OpenRoot(d.dir); err != nil {
 		return fileError("the outputs cannot be written:", err)
 	}
-	defer func() { err = errors.Join(err, d.drop(), d.root.Close()) }()
-	d.seen = map[string]uint64{}
+	defer func() { err = errors.Join(err, d.drop(), d.dropJoined(), d.root.Close()) }()
+	d.seen, d.joined = map[string]uint64{}, map[string]*joined{}
 	for {
 		before := d.files
 		err := e.persist(ctx, func(client meshv1connect.MeshClient) error {
 			return d.receive(ctx, client, &meshv1.OutputsRequest{Job: job, Partial: partial, First: d.next})
 		})
-		if err == nil || d.files == before || !unavailable(err) {
+		if err == nil {
+			return d.finish()
+		}
+		if d.files == before || !unavailable(err) {
 			return err
 		}
 	}
@@ -99,6 +105,11 @@ func (d *delivery) chunk(c *meshv1.OutputChunk) error {
 	if got := hex.EncodeToString(d.hash.Sum(nil)); got != c.GetDigest() {
 		return fmt.Errorf("the output %s of task %s arrived damaged", c.GetPath(), c.GetTask())
 	}
+	if c.GetJoined() {
+		d.next = c.GetNumber()
+		d.files++
+		return d.join(c)
+	}
 	mode := os.FileMode(0o644)
 	if c.GetExecutable() {
 		mode = 0o755
@@ -120,6 +131,8 @@ func (d *delivery) begin(c *meshv1.OutputChunk) (err error) {
 	absolute := filepath.IsAbs(c.GetAs())
 	outside := d.preserve && absolute && !d.below
 	switch {
+	case c.GetJoined():
+		name = c.GetPath() + "." + c.GetTask()
 	case outside:
 		name = filepath.Clean(c.GetAs())
 	case d.preserve && absolute:
@@ -147,7 +160,7 @@ func (d *delivery) begin(c *meshv1.OutputChunk) (err error) {
 	if err := d.root.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
 	}
-	d.file, err = d.root.OpenFile(name+partSuffix, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	d.file, err = d.root.OpenFile(name+partSuffix, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
 	return err
 }
 

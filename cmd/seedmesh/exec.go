@@ -17,6 +17,8 @@ func newExec(e *env) *cobra.Command {
 		f      scriptFlags
 		array  string
 		matrix []string
+		split  string
+		size   string
 	)
 	c := &cobra.Command{
 		Use:   "exec [flags] -- CMD ARGS...",
@@ -25,22 +27,32 @@ func newExec(e *env) *cobra.Command {
 inputs. With --array or --matrix it is run once for each value; {} in its arguments and outputs is the value
 of the array, {NAME} that of a parameter, and $SEEDMESH_TASK_ID has them too.
 
+With --split it is run for parts of an input, a JSON array, JSON Lines or CSV: each task finds its part under the
+file's own name, and what all of them write under one name is joined.
+
 A command or script that is a file below this directory is sent along: the command itself where its path has
 a slash, or else its first argument that is a file.`,
 		Example: `  seedmesh exec --wait -- hostname
   seedmesh exec --array 1-100 --output 'out-{}.json' --output-dir results -- python3 train.py --fold {} --out out-{}.json
-  seedmesh exec --matrix lr=0.1,0.01 --matrix depth=3,5 -- ./train.sh {lr} {depth}`,
+  seedmesh exec --matrix lr=0.1,0.01 --matrix depth=3,5 -- ./train.sh {lr} {depth}
+  seedmesh exec --split items.jsonl --output scores.jsonl --output-dir results -- python3 score.py items.jsonl scores.jsonl`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return &usageError{what: "exec needs a command", next: "such as: seedmesh exec -- hostname"}
 			}
 			s := newShipment()
+			defer func() { _ = s.remove() }() // temporary files
 			spec, err := f.spec(s)
 			if err != nil {
 				return err
 			}
 			if spec.Axes, err = parseAxes(array, matrix); err != nil {
 				return err
+			}
+			if split != "" {
+				if spec.Split, err = s.split(split, size); err != nil {
+					return err
+				}
 			}
 			argv, err := s.ship(args)
 			if err != nil {
@@ -53,6 +65,8 @@ a slash, or else its first argument that is a file.`,
 	}
 	f.register(c)
 	c.Flags().StringVar(&array, "array", "", "run it for the numbers A-B, both included, or for a list such as 1,5,9-12")
+	c.Flags().StringVar(&split, "split", "", "FILE.json, .jsonl or .csv: run it for parts of this input, which each task finds under the file's name; outputs are joined in order")
+	c.Flags().StringVar(&size, "chunk-size", "auto", "items of --split that a task gets; auto is as many as time and memory allow")
 	c.Flags().StringArrayVar(&matrix, "matrix", nil, "NAME=V1,V2,...: run it for every combination of values (may be repeated)")
 	return c
 }
@@ -136,7 +150,7 @@ func (s *shipment) ship(argv []string) ([]string, error) {
 		for at = 1; at < len(argv) && strings.HasPrefix(argv[at], "-"); at++ {
 		}
 	}
-	if at == len(argv) || filepath.IsAbs(argv[at]) {
+	if at == len(argv) || filepath.IsAbs(argv[at]) || filepath.Clean(argv[at]) == s.parted {
 		return argv, nil
 	}
 	if info, err := os.Stat(argv[at]); err != nil || !info.Mode().IsRegular() {

@@ -115,19 +115,24 @@ func (s *shipment) list(tasks []scripts.Task) (*scripts.Listing, error) {
 	if err := scripts.WriteList(&b, tasks); err != nil {
 		return nil, err
 	}
-	temp, err := os.CreateTemp("", "seedmesh-*")
-	if err != nil {
-		return nil, fileError("the list of tasks cannot be written:", err)
-	}
-	s.temps = append(s.temps, temp.Name())
 	d := scripts.Digest(sha256.Sum256(b.Bytes()))
 	l := &scripts.Listing{Digest: d, Tasks: uint64(len(tasks)), Bytes: int64(b.Len()), Ready: scripts.Ready(tasks)}
-	_, err = temp.Write(b.Bytes())
+	return l, s.keep(b.Bytes(), d)
+}
+
+// keep has a blob shipped that was made here.
+func (s *shipment) keep(b []byte, d scripts.Digest) error {
+	temp, err := os.CreateTemp("", "seedmesh-*")
+	if err != nil {
+		return fileError("what is to be sent cannot be written:", err)
+	}
+	s.temps = append(s.temps, temp.Name())
+	_, err = temp.Write(b)
 	if closed := temp.Close(); err == nil {
 		err = closed
 	}
 	s.local[d] = temp.Name()
-	return l, err
+	return err
 }
 
 // submit ships what a job needs, and gives the id of the job.

@@ -25,6 +25,7 @@ type shipment struct {
 	local  map[scripts.Digest]string // where the bytes of a blob are, by path
 	paths  map[string]string         // local path of each input
 	temps  []string                  // files that were written for it
+	parted string                    // the input that is split: tasks have parts of it
 }
 
 // remove deletes the files that were written for the shipment.

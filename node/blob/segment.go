@@ -329,7 +329,7 @@ func VerifySegment(r io.Reader, want Digest, stage uint32, piece kernels.Range) 
 			return &CorruptError{want, err.Error()}
 		}
 		if o.Class == scripts.OK && o.Task >= piece.First && o.Task <= piece.Last {
-			done++
+			done += o.Units()
 		}
 		outputs = append(outputs, o.Outputs...)
 	}

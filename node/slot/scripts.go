@@ -16,7 +16,8 @@ import (
 // leave to, which [Executor.Leave] moves on.
 type Scripts struct {
 	Spec    []byte // as [scripts.Spec.Encode] gives it
-	List    string // path of the list of tasks, where the spec has one
+	List    string // path of the list of tasks, or of the items of an input, where the spec has one
+	Batch   uint64 // items of one task at most, where the job splits an input
 	Memory  uint64 // bytes that one task may use; 0 for no limit
 	Attempt uint32 // number of these attempts, from 1
 	Links   []scripts.Link
@@ -61,7 +62,7 @@ func monotonicNow() int64 {
 func scriptsCommand(id uint64, t Task) *slotpb.Command {
 	s := t.Scripts
 	m := &slotpb.Scripts{
-		Id: id, Spec: s.Spec, List: s.List, First: t.Range.First, Last: t.Range.Last, Attempt: s.Attempt, Leave: monotonic(s.Leave), Memory: s.Memory,
+		Id: id, Spec: s.Spec, List: s.List, First: t.Range.First, Last: t.Range.Last, Attempt: s.Attempt, Leave: monotonic(s.Leave), Memory: s.Memory, Batch: s.Batch,
 		Place: &slotpb.Place{Base: s.Place.Base, Name: s.Place.Name, Uid: int64(s.Place.UID), Gid: int64(s.Place.GID), Env: s.Place.Env, Group: s.Group, Groups: s.Place.Groups, Hide: s.Place.Hide},
 	}
 	for _, l := range s.Links {
@@ -99,14 +100,14 @@ func (r *remote) ended(t Task, m *slotpb.Ended) (emitted, err error) {
 		if err := json.Unmarshal(b, &o); err != nil {
 			return nil, &Error{Class: Protocol, Message: "an outcome cannot be read", Err: err}
 		}
-		if o.Task < t.Range.First || o.Task > t.Range.Last || r.some && o.Task <= r.prev {
+		if o.Task < t.Range.First || o.End() > t.Range.Last || r.some && o.Task <= r.prev {
 			return nil, &Error{Class: WrongOrder, Message: fmt.Sprintf("the outcome of task %d in the range %s came after %d", o.Task, t.Range, r.prev)}
 		}
-		r.some, r.prev = true, o.Task
+		r.some, r.prev = true, o.End()
 		if o.Class == scripts.Stuck { // nothing runs behind it
 			r.early.Store(true)
 		}
-		if o.Task > r.stop.Load() {
+		if o.End() > r.stop.Load() {
 			continue // it was not wanted any more; the next claim empties its directory
 		}
 		files := make([]string, len(o.Outputs))

@@ -138,6 +138,7 @@ type taskRun struct {
 	spec    *scripts.Spec
 	file    *os.File // of the list, or nil
 	list    *scripts.List
+	items   *scripts.Items
 	runner  *scripts.Runner
 	first   uint64
 	some    bool
@@ -154,11 +155,16 @@ func (t *taskRun) open(m *slotpb.Scripts) (err error) {
 	if t.spec, err = scripts.Decode(m.Spec); err != nil {
 		return &Error{Class: BadTask, Message: err.Error(), Err: err}
 	}
-	if t.spec.List != nil {
+	if t.spec.List != nil || t.spec.Split != nil {
 		if t.file, err = os.Open(m.List); err != nil {
 			return &Error{Class: BadTask, Message: err.Error(), Err: err}
 		}
-		if t.list, err = scripts.OpenList(t.file); err != nil {
+		if t.spec.Split != nil {
+			t.items, err = scripts.OpenItems(t.file)
+		} else {
+			t.list, err = scripts.OpenList(t.file)
+		}
+		if err != nil {
 			return &Error{Class: BadTask, Message: err.Error(), Err: err}
 		}
 	}
@@ -191,7 +197,7 @@ func (t *taskRun) run(ctx context.Context, m *slotpb.Scripts) error {
 	for i, l := range m.Links {
 		links[i] = scripts.Link{Source: l.Source, Path: l.Path}
 	}
-	for n := m.First; ; n++ {
+	for n, last := m.First, uint64(0); ; n = last + 1 {
 		if t.some && n > t.job.stop.Load() {
 			break
 		}
@@ -199,7 +205,14 @@ func (t *taskRun) run(ctx context.Context, m *slotpb.Scripts) error {
 		if err != nil {
 			return &Error{Class: BadTask, Message: err.Error(), Err: err}
 		}
-		o, err := t.runner.Run(ctx, scripts.Attempt{Spec: t.spec, Task: task, Number: n, Count: m.Attempt, Links: links, Memory: m.Memory, Start: t.job.leave.use})
+		last = n
+		a := scripts.Attempt{Spec: t.spec, Task: task, Number: n, Count: m.Attempt, Links: links, Memory: m.Memory, Start: t.job.leave.use}
+		if t.items != nil {
+			last += min(max(m.Batch, 1)-1, m.Last-n)
+			a.Part = &scripts.Part{Split: t.spec.Split, Items: t.items, First: n, Last: last}
+			a.Task.ID = a.Part.Name()
+		}
+		o, err := t.runner.Run(ctx, a)
 		if errors.Is(err, scripts.ErrNotStarted) {
 			break
 		}
@@ -209,7 +222,7 @@ func (t *taskRun) run(ctx context.Context, m *slotpb.Scripts) error {
 		if err := t.ended(o); err != nil {
 			return err
 		}
-		if n == m.Last || o.Class == scripts.Stuck {
+		if last == m.Last || o.Class == scripts.Stuck {
 			break
 		}
 	}
@@ -229,15 +242,15 @@ func (t *taskRun) ended(o scripts.Outcome) error {
 	if err := t.makeRoom(len(b)); err != nil {
 		return err
 	}
-	one := kernels.AccountOf(kernels.Range{First: o.Task, Last: o.Task})
+	one := kernels.AccountOf(kernels.Range{First: o.Task, Last: o.End()})
 	t.account.Count += one.Count
 	t.account.Sum += one.Sum
 	t.account.SumSq += one.SumSq
-	t.some, t.last = true, o.Task
+	t.some, t.last = true, o.End()
 	t.mu.Lock()
 	t.waiting = append(t.waiting, b)
 	t.bytes += len(b)
-	t.done++
+	t.done += o.Units()
 	full := t.bytes > maxEndedBytes || len(o.Outputs) > 0
 	t.mu.Unlock()
 	if full {

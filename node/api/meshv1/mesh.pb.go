@@ -2263,7 +2263,8 @@ type OutputChunk struct {
 	Executable    bool                   `protobuf:"varint,6,opt,name=executable,proto3" json:"executable,omitempty"`
 	Data          []byte                 `protobuf:"bytes,7,opt,name=data,proto3" json:"data,omitempty"`
 	End           bool                   `protobuf:"varint,8,opt,name=end,proto3" json:"end,omitempty"`
-	Digest        string                 `protobuf:"bytes,9,opt,name=digest,proto3" json:"digest,omitempty"` // with end
+	Digest        string                 `protobuf:"bytes,9,opt,name=digest,proto3" json:"digest,omitempty"`   // with end
+	Joined        bool                   `protobuf:"varint,10,opt,name=joined,proto3" json:"joined,omitempty"` // a part of an output to which each task adds, in their order
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2359,6 +2360,13 @@ func (x *OutputChunk) GetDigest() string {
 		return x.Digest
 	}
 	return ""
+}
+
+func (x *OutputChunk) GetJoined() bool {
+	if x != nil {
+		return x.Joined
+	}
+	return false
 }
 
 type LedgerRequest struct {
@@ -4094,7 +4102,7 @@ const file_mesh_proto_rawDesc = "" +
 	"\x0eOutputsRequest\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x18\n" +
 	"\apartial\x18\x02 \x01(\bR\apartial\x12\x14\n" +
-	"\x05first\x18\x03 \x01(\x04R\x05first\"\xcd\x01\n" +
+	"\x05first\x18\x03 \x01(\x04R\x05first\"\xe5\x01\n" +
 	"\vOutputChunk\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
 	"\x04task\x18\x02 \x01(\tR\x04task\x12\x12\n" +
@@ -4106,7 +4114,9 @@ const file_mesh_proto_rawDesc = "" +
 	"executable\x12\x12\n" +
 	"\x04data\x18\a \x01(\fR\x04data\x12\x10\n" +
 	"\x03end\x18\b \x01(\bR\x03end\x12\x16\n" +
-	"\x06digest\x18\t \x01(\tR\x06digest\"9\n" +
+	"\x06digest\x18\t \x01(\tR\x06digest\x12\x16\n" +
+	"\x06joined\x18\n" +
+	" \x01(\bR\x06joined\"9\n" +
 	"\rLedgerRequest\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x16\n" +
 	"\x06verify\x18\x02 \x01(\bR\x06verify\"\xa4\x03\n" +
