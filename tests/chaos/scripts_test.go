@@ -159,36 +159,63 @@ func sha256Prefix(s string) []byte {
 // TestHostileScripts runs programs that do harm, in one job, and a harmless task
 // between any two of them. Each harmful one is classified, and the node goes on.
 func TestHostileScripts(t *testing.T) {
-	m := newMesh(t, 1, "[[node.slot]]\ndevice = \"cpu\"\nthreads = 1\n[[node.slot]]\ndevice = \"cpu\"\nthreads = 1\n")
+	site := filepath.Join(t.TempDir(), "site") // small, so that it can be filled
+	m := newMesh(t, 0, "")
+	if err := os.Mkdir(site, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for dir := filepath.Dir(site); dir != "/tmp" && dir != "/"; dir = filepath.Dir(dir) { // scripts of other users pass through
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.tmpfs(site, 256<<20)
+	m = newMesh(t, 1, fmt.Sprintf("[scripts]\ndir = %q\n%s%s", site, oneThread, oneThread))
 	p := m.nodes[0]
 	hostile := []struct{ name, class, script string }{
 		{"ignores-term", "timeout", "trap '' TERM; while :; do sleep 1; done"},
-		{"forks-twice", "ok", "(setsid sleep 300 &) ; echo > out"},
-		{"floods", "ok", "head -c 400000000 /dev/zero; echo > out"},
+		{"forks-twice", "ok", "(setsid sleep 300 &) ; echo 1 > out"},
+		{"floods", "ok", "head -c 5000000000 /dev/zero; echo 1 > out"},
+		{"fills-its-directory", "disk full", "cat /dev/zero > big; sleep 60"},
+		{"bombs-with-forks", "timeout", "b() { b | b & }; b; sleep 60"},
 		{"half-an-output", "invalid output", `printf '{"a": [1, 2' > out`},
 		{"nan", "invalid output", `printf '{"a": NaN}' > out`},
+		{"bombs-with-brackets", "invalid output", `head -c 100000000 /dev/zero | tr '\0' '[' > out`},
 		{"no-output", "missing output", "true"},
+		{"leaves-for-tomorrow", "missing output", "echo 1 > yesterday; mkdir -p ../work/d; echo 1 > $TMPDIR/out"},
+		{"takes-yesterdays", "missing output", "true"},
 		{"link-out", "invalid output", "ln -s " + filepath.Join(p.dir, "node.key") + " out"},
 		{"hard-link-out", "exit code", "ln /etc/shadow out"},
 		{"reads-the-keys", "exit code", "cat " + filepath.Join(p.dir, "node.key")},
+		{"reads-the-other-slot", "exit code", "cat ../../0/work/* ../../1/work/* ../../0/tmp/* ../../1/tmp/* 2> /dev/null | grep secret"},
 		{"speaks-to-the-socket", "exit code", "python3 -c 'import socket; socket.socket(socket.AF_UNIX).connect(\"" + filepath.Join(p.dir, "api.sock") + "\")'"},
 		{"kills-its-parent", "exit code", "kill -9 $PPID"},
 		{"exits-137", "exit code", "exit 137"},
 		{"kills-itself", "signal", "kill -9 $$"},
-		{"closes-all", "ok", "echo > out; exec 0<&- 1>&- 2>&-"},
+		{"closes-all", "ok", "echo 1 > out; exec 0<&- 1>&- 2>&-"},
 		{"too-large", "invalid output", "truncate -s 1T out"},
 	}
 	var list []string
 	for i, h := range hostile {
-		list = append(list, fmt.Sprintf(`{"job_id":%q,"script":"/bin/sh","args":["-c",%q],"expected_output":"out"}`, h.name, h.script),
-			fmt.Sprintf(`{"job_id":"good-%d","script":"/bin/sh","args":["-c","echo {} > out"],"expected_output":"out"}`, i))
+		output, seconds := "out", 5
+		switch h.name {
+		case "takes-yesterdays":
+			output = "yesterday"
+		case "floods":
+			seconds = 120
+		}
+		list = append(list, fmt.Sprintf(`{"job_id":%q,"script":"/bin/sh","args":["-c",%q],"expected_output":%q,"timeout":%d}`, h.name, h.script, output, seconds),
+			fmt.Sprintf(`{"job_id":"good-%d","script":"/bin/sh","args":["-c","echo secret > note; echo {} > out"],"expected_output":"out"}`, i))
 	}
 	file := filepath.Join(m.dir, "jobs.json")
 	if err := os.WriteFile(file, []byte("["+strings.Join(list, ",")+"]"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if _, stderr, code := m.exec("exec", "--data", p.dir, "--output", "../*", "--", "true"); code != 2 || !strings.Contains(stderr, "working directory") {
+		t.Errorf("an output pattern that leaves the working directory: exit %d, %s", code, stderr)
+	}
 	before := m.run("jobs", "--data", p.dir)
-	id := strings.TrimSpace(m.run("script", "--data", p.dir, "--attempts", "1", "--timeout", "3s", "--valid", "json", "--ok", "0", file))
+	id := strings.TrimSpace(m.run("script", "--data", p.dir, "--attempts", "1", "--timeout", "60s", "--valid", "json", "--ok", "0", file))
 	if _, stderr, code := m.exec("job", "wait", id, "--data", p.dir); code != 3 {
 		t.Fatalf("wait: exit %d\n%s", code, stderr)
 	}
@@ -199,12 +226,8 @@ func TestHostileScripts(t *testing.T) {
 		got[v.Task] = v.Class
 	}
 	for i, h := range hostile {
-		want := h.class
-		if want == "ok" { // what they write is no JSON
-			want = "invalid output"
-		}
-		if got[h.name] != want {
-			t.Errorf("%s is %q, want %q", h.name, got[h.name], want)
+		if got[h.name] != h.class {
+			t.Errorf("%s is %q, want %q", h.name, got[h.name], h.class)
 		}
 		if good := fmt.Sprintf("good-%d", i); got[good] != "ok" {
 			t.Errorf("%s is %q", good, got[good])
@@ -289,6 +312,59 @@ func TestScriptMemory(t *testing.T) {
 			t.Errorf("task %d says %q", n, out)
 		}
 	}
+}
+
+// eater needs so many MiB for some time.
+const eater = "import sys, time; b = bytearray(int(sys.argv[1]) << 20); b[::4096] = b'1' * len(b[::4096]); time.sleep(0.5)"
+
+// TestMemoryOfTwelveSlots runs tasks of 300 MB, and others that need more than their
+// job says, on a node of twelve slots that gives scripts 2 GiB: all are done, all
+// together never use more, and what was killed for it is killed no more once it is learned.
+func TestMemoryOfTwelveSlots(t *testing.T) {
+	const limit, each = 2048, 24
+	m := newMesh(t, 1, fmt.Sprintf("[scripts]\nmemory_mib = %d\n", limit)+strings.Repeat(oneThread, 12))
+	p := m.nodes[0]
+	honest := strings.TrimSpace(m.run("exec", "--data", p.dir, "--array", fmt.Sprintf("1-%d", each), "--mem", "300M", "--attempts", "1", "--chunk-time", "1s", "--", "python3", "-c", eater, "280"))
+	modest := strings.TrimSpace(m.run("exec", "--data", p.dir, "--array", fmt.Sprintf("1-%d", each), "--mem", "100M", "--attempts", "1", "--chunk-time", "1s", "--", "python3", "-c", eater, "280"))
+	most := 0
+	m.await(jobWait, "end of both jobs", func() bool {
+		most = max(most, residentMiB(m))
+		a, b := m.job(honest), m.job(modest)
+		return a != nil && b != nil && (a.State == "done" || a.State == "failed") && (b.State == "done" || b.State == "failed")
+	})
+	for _, id := range []string{honest, modest} {
+		if j := m.job(id); j.State != "done" || j.Done != fmt.Sprint(each) {
+			t.Fatalf("the job is %s with %s done: %s", j.State, j.Done, j.LastError)
+		}
+	}
+	if most > limit || most < limit/4 {
+		t.Errorf("the tasks used %d MiB at most, the node gives %d", most, limit)
+	}
+	killed := m.job(modest).Failures
+	if killed == 0 || killed > 3*12 || m.job(honest).Failures > 0 {
+		t.Errorf("%d and %d attempts were killed: want none of the job that said what it needs, and of the other some, until that was learned", m.job(honest).Failures, killed)
+	}
+	again := strings.TrimSpace(m.run("exec", "--data", p.dir, "--array", fmt.Sprintf("1-%d", each), "--mem", "300M", "--attempts", "1", "--", "python3", "-c", eater, "280"))
+	m.run("job", "wait", again, "--data", p.dir)
+	if j := m.job(again); j.Failures > 0 {
+		t.Errorf("%d attempts were killed where enough was asked for", j.Failures)
+	}
+	faults.Landed(t, faults.Process, "task killed for want of memory", "I1 I3 I6", int(killed))
+	t.Logf("%d MiB of %d at most, %d attempts killed", most, limit, killed)
+}
+
+// residentMiB is the memory of all scripts of the mesh's nodes, without what they share.
+func residentMiB(m *mesh) int {
+	pages := 0
+	for _, dir := range marked(m) {
+		var total, resident, shared int
+		if b, err := os.ReadFile(filepath.Join(dir, "statm")); err == nil {
+			if _, err := fmt.Sscan(string(b), &total, &resident, &shared); err == nil {
+				pages += resident - shared
+			}
+		}
+	}
+	return pages * os.Getpagesize() >> 20
 }
 
 // TestNoTaskAfterCancel cancels and pauses a job of very short tasks, each of which

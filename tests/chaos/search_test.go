@@ -68,13 +68,15 @@ func (m *mesh) atShare(id string, share float64) {
 	m.Helper()
 	m.await(jobWait, fmt.Sprintf("job at %.0f %%", 100*share), func() bool {
 		j := m.job(id)
-		if j == nil {
-			return false
-		}
-		done, _ := strconv.ParseFloat(j.Done, 64)
-		total, _ := strconv.ParseFloat(j.Total, 64)
-		return j.State == "done" || total > 0 && done/total >= share
+		return j != nil && (j.State == "done" || shareOf(j) >= share)
 	})
+}
+
+// shareOf is how much of a job is done, 0 to 1.
+func shareOf(j *meshv1.JobInfo) float64 {
+	done, _ := strconv.ParseFloat(j.GetDone(), 64)
+	total, _ := strconv.ParseFloat(j.GetTotal(), 64)
+	return done / max(total, 1)
 }
 
 // ended waits until a job is done.
