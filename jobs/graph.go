@@ -115,8 +115,8 @@ func (o Open) Blocked() bool { return o.NotBefore == heldBack }
 
 // opened lists what of a stage is open at first: the tasks from number ready on
 // wait for others, unless it is 0.
-func (spec StageSpec) opened(ready uint64) []Open {
-	first, rest := spec.Range, Range{}
+func (s *StageSpec) opened(ready uint64) []Open {
+	first, rest := s.Range, Range{}
 	if ready == 0 || ready > first.Last-first.First {
 		return []Open{{Range: first}}
 	}

@@ -38,9 +38,9 @@ func (n *Node) storeSpec(ctx context.Context, spec []byte) (kept []byte, done fu
 	if err != nil {
 		return nil, nil, err
 	}
-	n.pinned.add(jobs.Digest(d))
-	n.replicate(ctx, jobs.Digest(d), []jobs.NodeID{n.id})
-	return []byte(specName + d.String()), func() { n.pinned.remove(jobs.Digest(d)) }, nil
+	n.pinned.add(d)
+	n.replicate(ctx, d, []jobs.NodeID{n.id})
+	return []byte(specName + d.String()), func() { n.pinned.remove(d) }, nil
 }
 
 // specOf gives the specification that the ledger has, or names.

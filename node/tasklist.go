@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"connectrpc.com/connect"
@@ -262,24 +263,15 @@ func (s *service) retry(ctx context.Context, selector string, key string) (jobs.
 	if err != nil {
 		return 0, err
 	}
-	list, err := j.failedTasks()
+	spec := *j.tasks
+	if spec.Holders = nil; spec.Split != nil {
+		err = s.failedItems(ctx, j, &spec)
+	} else {
+		err = s.failedList(j, &spec)
+	}
 	if err = errors.Join(err, j.close()); err != nil {
 		return 0, err
 	}
-	spool, err := s.n.store.Create()
-	if err != nil {
-		return 0, err
-	}
-	if err := scripts.WriteList(spool, list); err != nil {
-		return 0, errors.Join(err, spool.Abort())
-	}
-	d, size, err := spool.Commit()
-	if err != nil {
-		return 0, err
-	}
-	spec := *j.tasks
-	spec.Template, spec.Axes, spec.Holders = nil, nil, nil
-	spec.List = &scripts.Listing{Digest: scripts.Digest(d), Tasks: uint64(len(list)), Bytes: size, Ready: scripts.Ready(list)}
 	for _, in := range spec.Inputs { // this node has to have them to give them away
 		if err := s.n.fetch(ctx, jobs.Digest(in.Digest), s.n.site.sources(j.tasks)); err != nil {
 			return 0, err
@@ -298,6 +290,64 @@ func (s *service) retry(ctx context.Context, selector string, key string) (jobs.
 	})
 }
 
+// failedList makes a list of the tasks that are not done.
+func (s *service) failedList(j *scriptJob, spec *scripts.Spec) error {
+	list, err := j.failedTasks()
+	if err != nil {
+		return err
+	}
+	d, size, err := s.spool(func(w io.Writer) error { return scripts.WriteList(w, list) })
+	spec.Template, spec.Axes = nil, nil
+	spec.List = &scripts.Listing{Digest: scripts.Digest(d), Tasks: uint64(len(list)), Bytes: size, Ready: scripts.Ready(list)}
+	return err
+}
+
+// failedItems makes an input of the items that are not done.
+func (s *service) failedItems(ctx context.Context, j *scriptJob, spec *scripts.Spec) error {
+	left, err := j.failedSpans()
+	if err != nil {
+		return err
+	}
+	split := *spec.Split
+	if err := s.n.fetch(ctx, jobs.Digest(split.Digest), s.n.site.sources(j.tasks)); err != nil {
+		return err
+	}
+	f, _, err := s.n.store.Open(jobs.Digest(split.Digest))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	all, err := scripts.OpenItems(f.(io.ReaderAt))
+	if err != nil {
+		return err
+	}
+	var header []byte
+	var items [][]byte
+	for _, sp := range left {
+		h, some, err := all.Read(split.ItemsOf(sp.First, sp.Last))
+		if err != nil {
+			return err
+		}
+		header, items = h, append(items, some...)
+	}
+	d, size, err := s.spool(func(w io.Writer) error { return scripts.WriteItems(w, header, items) })
+	split.Digest, split.Bytes, split.Items = scripts.Digest(d), size, uint64(len(items))
+	spec.Split = &split
+	return err
+}
+
+// spool stores a blob that is written here.
+func (s *service) spool(write func(io.Writer) error) (d jobs.Digest, size int64, err error) {
+	spool, err := s.n.store.Create()
+	if err != nil {
+		return d, 0, err
+	}
+	if err := write(spool); err != nil {
+		return d, 0, errors.Join(err, spool.Abort())
+	}
+	return spool.Commit()
+}
+
 func (s *service) controlRetry(ctx context.Context, m *v1.ControlRequest) (*connect.Response[v1.JobInfo], error) {
 	id, err := s.retry(ctx, m.Job, hex.EncodeToString(m.Request))
 	if err != nil {
@@ -313,12 +363,10 @@ func (s *service) controlRetry(ctx context.Context, m *v1.ControlRequest) (*conn
 // maxRetried bounds the tasks of a job that is retried: they are listed in memory.
 const maxRetried = 1 << 20
 
-func (j *scriptJob) failedTasks() ([]scripts.Task, error) {
+// failedSpans are the tasks that are not done, which are not too many.
+func (j *scriptJob) failedSpans() ([]span, error) {
 	if !j.ended {
 		return nil, &api.Error{Code: connect.CodeFailedPrecondition, What: fmt.Sprintf("job %s is %s", j.Id, j.State), Remedy: "wait with: seedmesh job wait " + j.Id}
-	}
-	if j.tasks.Split != nil {
-		return nil, &api.Error{Code: connect.CodeFailedPrecondition, What: "the tasks of job " + j.Id + " are parts of one input", Remedy: "submit it again for the items that are missing: seedmesh task ls --state failed " + j.Id}
 	}
 	left := slices.DeleteFunc(slices.Clone(j.spans), func(sp span) bool { return sp.state == "done" })
 	count := uint64(0)
@@ -334,7 +382,17 @@ func (j *scriptJob) failedTasks() ([]scripts.Task, error) {
 			Remedy: "submit it again, for the range that is wanted",
 		}
 	}
-	list, numbers := make([]scripts.Task, 0, count), make([]uint64, 0, count)
+	return left, nil
+}
+
+// failedTasks lists them, in their order.
+func (j *scriptJob) failedTasks() ([]scripts.Task, error) {
+	left, err := j.failedSpans()
+	if err != nil {
+		return nil, err
+	}
+	var list []scripts.Task
+	var numbers []uint64
 	for _, sp := range left {
 		for n := sp.First; n <= sp.Last; n++ {
 			t, err := j.task(n)

@@ -228,29 +228,45 @@ func (p *pieces) close(more bool) {
 	p.closed <- c
 }
 
+// blames tells whether an attempt's end is the fault of the task that ran; over says
+// that nothing of it counts, because the claim is gone or the node stops.
+func blames(err error) (charge, over bool) {
+	var executor *slot.Error
+	switch {
+	case err == nil, errors.Is(err, errNoRoom), errors.As(err, &executor) && executor.Class == slot.Stuck:
+		return false, false
+	case errors.Is(err, context.Canceled), errors.Is(err, slot.ErrClosed):
+		return false, true
+	}
+	return true, false
+}
+
+// leftover says what becomes of what a claim has beyond its settled pieces: it is
+// given back, or its first task is charged.
+func (p *pieces) leftover(err error) (release, charge bool) {
+	charge, over := blames(err)
+	return !charge && !over && p.first <= p.a.claim.Range.Last, charge && p.first <= p.a.last
+}
+
 // end settles what is left when the executor has ended the attempt, and gives
 // back or charges what was not done. It returns when the ledger has it.
 func (p *pieces) end(ctx context.Context, err error) {
-	var executor *slot.Error
-	if errors.Is(err, errNoRoom) || errors.As(err, &executor) && executor.Class == slot.Stuck {
-		err = nil // no task is at fault: the claim is given back
-	}
-	charge := err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, slot.ErrClosed)
+	charge, over := blames(err)
 	switch {
-	case err != nil && !charge: // the claim is gone, or the node stops
+	case over:
 		p.drop()
 	case p.open != nil:
 		p.close(charge)
-		charge = charge && p.first <= p.a.last
 	}
 	close(p.closed)
 	<-p.settled
 	claim := p.a.claim
+	release, charge := p.leftover(err)
 	switch {
 	case charge:
 		first := claim.Range.First + p.a.done
 		p.w.failRange(ctx, claim, jobs.Range{First: first, Last: first}, err)
-	case err == nil && p.first <= claim.Range.Last: // what a trim or a pause has left of the claim
+	case release:
 		p.w.n.tell(ctx, &jobs.Release{Fence: claim.Fence, Node: p.w.id.Node, Incarnation: claim.Incarnation})
 	}
 }

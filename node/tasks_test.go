@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"seedmesh/node/api"
 	v1 "seedmesh/node/api/meshv1"
 	"seedmesh/node/blob"
+	"seedmesh/node/slot"
 	"seedmesh/scripts"
 )
 
@@ -118,6 +120,32 @@ func TestFailedTasks(t *testing.T) {
 			var refused *api.Error
 			if errors.As(err, &refused); len(list) != tt.want || (refused != nil) != (tt.code != 0) || refused != nil && refused.Code != tt.code {
 				t.Errorf("%d tasks, %v; want %d, %v", len(list), err, tt.want, tt.code)
+			}
+		})
+	}
+}
+
+// TestWhatIsLeftIsGivenBack releases what a claim has left when its slot is stuck,
+// which charges nobody, and nothing when all of it is settled.
+func TestWhatIsLeftIsGivenBack(t *testing.T) {
+	for name, tt := range map[string]struct {
+		first    uint64 // that is not settled
+		err      error
+		released bool
+		charged  bool
+	}{
+		"all is settled":    {100, nil, false, false},
+		"a part is left":    {40, nil, true, false},
+		"no room":           {40, errNoRoom, true, false},
+		"a stuck slot":      {0, &slot.Error{Class: slot.Stuck}, true, false},
+		"a lost executor":   {40, &slot.Error{Class: slot.Died}, false, true},
+		"the claim is gone": {40, context.Canceled, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := gather(t)
+			p.first, p.a.claim.Range.Last = tt.first, 99
+			if released, charged := p.leftover(tt.err); released != tt.released || charged != tt.charged {
+				t.Errorf("released %t, charged %t, want %t, %t", released, charged, tt.released, tt.charged)
 			}
 		})
 	}

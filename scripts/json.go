@@ -189,11 +189,11 @@ func (s *jsonScanner) value(c byte) error {
 	case c == '"':
 		s.step = stepString
 	case c == 't':
-		s.step, s.word = stepWord, "rue"
+		s.step, s.word = stepWord, "true"[1:]
 	case c == 'f':
-		s.step, s.word = stepWord, "alse"
+		s.step, s.word = stepWord, "false"[1:]
 	case c == 'n':
-		s.step, s.word = stepWord, "ull"
+		s.step, s.word = stepWord, "null"[1:]
 	case c == '-':
 		s.step = stepMinus
 	case c == '0':

@@ -53,8 +53,8 @@ func (s *Split) count() uint64 {
 // Whole tells whether a task is always one unit of the range.
 func (s *Spec) Whole() bool { return s.Split == nil || s.Split.Size > 0 }
 
-// items are those of the units from first to last, both included.
-func (s *Split) items(first, last uint64) (from, to uint64) {
+// ItemsOf are the items of the units from first to last, all included.
+func (s *Split) ItemsOf(first, last uint64) (from, to uint64) {
 	size := max(s.Size, 1)
 	return first * size, min((last+1)*size, s.Items) - 1
 }
@@ -109,7 +109,7 @@ type Part struct {
 
 // Name of the task: its items, from 0, the last included.
 func (p *Part) Name() string {
-	from, to := p.Split.items(p.First, p.Last)
+	from, to := p.Split.ItemsOf(p.First, p.Last)
 	return fmt.Sprintf("%d-%d", from, to)
 }
 
@@ -133,7 +133,7 @@ func (p *Part) write(w io.Writer) error {
 		b.WriteString(form.behind)
 	}
 	b.WriteString(form.begin)
-	from, to := p.Split.items(p.First, p.Last)
+	from, to := p.Split.ItemsOf(p.First, p.Last)
 	for n := from; n <= to; n++ {
 		item, err := p.Items.rows.row(n+1, MaxListBytes)
 		if err != nil {

@@ -208,3 +208,78 @@ func TestSplitFitsMemory(t *testing.T) {
 		t.Errorf("the joined output has %d bytes, %v, want %d", len(b), err, want.Len())
 	}
 }
+
+// doubler doubles the numbers of its part, and fails at a bad one until it is told
+// that all is well.
+const doubler = `#!/bin/sh
+test -e "$1" || ! grep -q bad rows.csv || exit 9
+sed 's/^\([0-9]*\),.*/\1,\1/' rows.csv > doubled.csv
+`
+
+// TestSplitFindsBadItems sets aside the items that make their task fail, and only
+// those, tries them again as a job of their own, and joins what was made.
+func TestSplitFindsBadItems(t *testing.T) {
+	const rows = 60
+	m := newMesh(t, 1, oneThread+oneThread)
+	p := m.nodes[0]
+	well := filepath.Join(m.openDir("shared"), "well")
+	var input, want, bad strings.Builder
+	input.WriteString("n,word\n")
+	want.WriteString("n,word\n")
+	bad.WriteString("n,word\n")
+	for n := range rows {
+		word, to := "good", &want
+		if n == 17 || n == 44 {
+			word, to = "bad", &bad
+		}
+		fmt.Fprintf(&input, "%d,%s\n", n, word)
+		fmt.Fprintf(to, "%d,%d\n", n, n)
+	}
+	work := filepath.Join(m.dir, "work")
+	if err := os.Mkdir(work, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"double.sh": doubler, "rows.csv": input.String()} {
+		if err := os.WriteFile(filepath.Join(work, name), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir(work)
+	id := strings.TrimSpace(m.run("exec", "--data", p.dir, "--split", "rows.csv", "--output", "doubled.csv", "--", "./double.sh", well))
+	if _, stderr, code := m.exec("job", "wait", id, "--data", p.dir); code != 3 {
+		t.Fatalf("wait: exit %d, %s", code, stderr)
+	}
+	failed := 0
+	for name, task := range m.listed(id, p) {
+		if task.State == "failed" {
+			failed++
+			if name != "17-17" && name != "44-44" || task.Class != "exit code" {
+				t.Errorf("task %s is set aside: %s", name, task.Class)
+			}
+		}
+	}
+	if failed != 2 {
+		t.Errorf("%d items are set aside, want 2", failed)
+	}
+	joined := func(id string) string {
+		out := filepath.Join(m.dir, id)
+		m.run("results", id, "--partial", "--data", p.dir, "-o", out)
+		b, err := os.ReadFile(filepath.Join(out, "doubled.csv"))
+		if err != nil {
+			t.Error(err)
+		}
+		return string(b)
+	}
+	if got := joined(id); got != want.String() {
+		t.Errorf("the joined output is %q, want %q", got, want.String())
+	}
+	if err := os.WriteFile(well, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var again struct{ Job string }
+	m.json(&again, "job", "retry", id, "--json", "--data", p.dir)
+	m.run("job", "wait", again.Job, "--data", p.dir)
+	if got := joined(again.Job); got != bad.String() {
+		t.Errorf("the output of the items that were tried again is %q, want %q", got, bad.String())
+	}
+}
