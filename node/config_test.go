@@ -18,7 +18,7 @@ func TestClusterTOMLIsTheDefaults(t *testing.T) {
 	}
 	want := DefaultConfig()
 	got.Logger, want.Logger = nil, nil
-	got.Node.Slots, got.Node.ScriptEnv = nil, nil // an empty list is no list
+	got.Node.Slots, got.Node.ScriptEnv, got.Node.Labels = nil, nil, nil // an empty list is no list
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("cluster.toml says\n%+v\nthe code has\n%+v", got, want)
 	}
@@ -127,6 +127,9 @@ func TestBadConfigIsRefused(t *testing.T) {
 		"two GPUs of a slot":    "[node]\ngpu_vendor = \"amd\"\n[[node.slot]]\ndevice = \"cpu\"\ngpu = \"0,1\"\n",
 		"a GPU of two slots":    "[node]\ngpu_vendor = \"amd\"\n[[node.slot]]\ndevice = \"cpu\"\ngpu = \"1\"\n[[node.slot]]\ndevice = \"cpu\"\ngpu = \"1\"\n",
 		"a mask by hand":        "[node]\nscript_env = [\"HIP_VISIBLE_DEVICES=0\"]\n",
+		"a label of two words":  "[node]\nlabels = [\"a b\"]\n",
+		"a label with a comma":  "[node]\nlabels = [\"a,b\"]\n",
+		"root's scripts as 1":   "[scripts]\nfirst_user = 1\n",
 		"no variable":           "[node]\nscript_env = [\"HSA\"]\n",
 	} {
 		if _, err := LoadConfig(write(t, text), "n"); err == nil {

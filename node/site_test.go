@@ -210,6 +210,11 @@ func TestSlotsThatTakeTasks(t *testing.T) {
 	if s.n.cfg.Node.MaxScripts = 0; s.label(200) != "" {
 		t.Errorf("without a limit the label is %q", s.label(200))
 	}
+	s.n.cfg.Node.Labels, s.n.cfg.Node.GPUVendor = []string{"fast", "big"}, "amd"
+	if got := s.label(0); got != "label:fast,label:big,vendor:amd" {
+		t.Errorf("the label is %q", got)
+	}
+	s.n.cfg.Node.Labels, s.n.cfg.Node.GPUVendor = nil, ""
 	if s.root = nil; s.label(0) != jobs.SeedsOnly {
 		t.Errorf("where scripts are refused the label is %q", s.label(0))
 	}

@@ -24,7 +24,7 @@ func TestWriteJSON(t *testing.T) {
 		},
 		"node": {
 			&meshv1.NodeInfo{Name: "a", Address: "h:1", State: "alive", Role: "voter", Leader: true, Version: "v", Slots: 2, Busy: 1},
-			`{"name":"a","address":"h:1","state":"alive","role":"voter","leader":true,"version":"v","slots":2,"busy":1,"id":"","script_slots":0}`,
+			`{"name":"a","address":"h:1","state":"alive","role":"voter","leader":true,"version":"v","slots":2,"busy":1,"id":"","script_slots":0,"labels":[]}`,
 		},
 		"status": {
 			&meshv1.StatusReply{Cluster: "c", Node: "a", Voters: []string{"a", `b"`}},
