@@ -114,7 +114,12 @@ func (n *Node) openGraph(ctx context.Context, encoded []byte) (*graphed, error) 
 	if g.list, g.close, err = n.lists.use(ctx, n, spec); err != nil {
 		return nil, err
 	}
-	if g.graph, err = scripts.NewGraph(g.list); err != nil {
+	if g.list.Count() != spec.Count() {
+		err = fmt.Errorf("its list has %d tasks, the job %d", g.list.Count(), spec.Count())
+	} else {
+		g.graph, err = scripts.NewGraph(g.list)
+	}
+	if err != nil {
 		return nil, errors.Join(err, g.close())
 	}
 	g.ready = g.graph.Free() // those that are not held back anyway do no harm

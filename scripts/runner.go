@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -543,7 +544,7 @@ func (r *Runner) mayRun(at string) bool {
 			bit = 0o111
 		case int(st.Uid) == r.place.UID:
 			bit = 0o100
-		case int(st.Gid) == r.place.GID:
+		case int(st.Gid) == r.place.GID, slices.Contains(r.place.Groups, st.Gid):
 			bit = 0o010
 		}
 		if st.Mode&bit == 0 {
