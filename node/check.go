@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -192,6 +193,11 @@ func (n *Node) check(ctx context.Context, q checkQuestion) (a checkAnswer) {
 	if task.Spec == nil || int(q.Slot) >= len(n.workers) {
 		return fail(errors.New("there is no such piece or slot"))
 	}
+	spec, err := n.specOf(ctx, task.Spec)
+	if err != nil {
+		return fail(err)
+	}
+	task.Spec = spec
 	spool := n.store.NewWriter(q.Stage, q.Range.First)
 	task.Emit = func(batch []kernels.Survivor) error { return spool.Append(batch...) }
 	result, err := n.workers[q.Slot].again(ctx, task)
@@ -242,18 +248,33 @@ func (n *Node) decide(ctx context.Context, c jobs.Claim, q checkQuestion, mine, 
 	return wrong[0] == nil
 }
 
+// searchOf is the search of a question's job.
+func (n *Node) searchOf(ctx context.Context, q checkQuestion) (*kernels.Search, error) {
+	var kept []byte
+	var generator string
+	n.log.View(func(s *jobs.State) {
+		if j := s.Job(q.Job); j != nil {
+			kept, generator = bytes.Clone(j.Spec), j.Stages[q.Stage].Label
+		}
+	})
+	if kept == nil {
+		return nil, errors.New("the job is gone")
+	}
+	encoded, err := n.specOf(ctx, kept)
+	if err != nil {
+		return nil, err
+	}
+	spec, err := kernels.DecodeSpec(encoded)
+	if err != nil {
+		return nil, err
+	}
+	return spec.Compile(generator)
+}
+
 // compare gives, for each of two answers, the first seed at which it is not what
 // the reference says.
 func (n *Node) compare(ctx context.Context, q checkQuestion, mine, other dispute) (wrong [2]*uint64, err error) {
-	var search *kernels.Search
-	n.log.View(func(s *jobs.State) {
-		var spec *kernels.Spec
-		if j := s.Job(q.Job); j == nil {
-			err = errors.New("the job is gone")
-		} else if spec, err = kernels.DecodeSpec(j.Spec); err == nil {
-			search, err = spec.Compile(j.Stages[q.Stage].Label)
-		}
-	})
+	search, err := n.searchOf(ctx, q)
 	if err != nil {
 		return wrong, err
 	}

@@ -217,7 +217,7 @@ func (s *service) Node(ctx context.Context, r *connect.Request[v1.NodeRequest]) 
 			id, reply.Node = m.ID, s.nodeInfo(m, m.ID == leader, voters[m.ID])
 			reply.Slots = nil
 			for i, sl := range m.Slots {
-				info := &v1.SlotInfo{Slot: uint32(i), Device: sl.Device, Scripts: sl.Label != jobs.SeedsOnly, Busy: len(sl.Claims) > 0}
+				info := &v1.SlotInfo{Slot: uint32(i), Device: sl.Device, Scripts: sl.TakesTasks(), Busy: len(sl.Claims) > 0}
 				if reason, yes := sl.Quarantined(); yes {
 					info.Scripts, info.Quarantined = false, reason
 				}

@@ -490,7 +490,7 @@ func typeOf(j *jobs.Job) string {
 	if j.Kind == jobs.Tasks {
 		return "script"
 	}
-	return kernels.TypeOf(j.Spec)
+	return searchType(j.Spec)
 }
 
 // retries is how often a failed piece was, or will be, tried again.

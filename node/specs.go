@@ -5,22 +5,32 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"strings"
 
 	"seedmesh/jobs"
 	"seedmesh/kernels"
 )
 
 // A specification that the log has no room for is a blob, on as many disks as a
-// result, and the ledger has its name: this, and the digits of its digest.
+// result, and the ledger has its name: this, the digits of its digest, and behind a
+// space the type of the job.
 const specName = "blob:"
 
 // specBlob is the blob that a specification in the ledger names, if it names one.
 func specBlob(spec []byte) (d jobs.Digest, ok bool) {
-	if len(spec) != len(specName)+2*len(d) || string(spec[:len(specName)]) != specName {
-		return d, false
+	digits, _, _ := strings.Cut(string(spec), " ")
+	digits, named := strings.CutPrefix(digits, specName)
+	b, err := hex.DecodeString(digits)
+	return d, named && err == nil && copy(d[:], b) == len(b) && len(b) == len(d)
+}
+
+// searchType is the type of a search whose specification the ledger has, or names.
+func searchType(spec []byte) string {
+	if _, named := specBlob(spec); named {
+		_, name, _ := strings.Cut(string(spec), " ")
+		return name
 	}
-	_, err := hex.Decode(d[:], spec[len(specName):])
-	return d, err == nil
+	return kernels.TypeOf(spec)
 }
 
 // storeSpec gives what the ledger keeps of a specification. done is to be called
@@ -40,7 +50,7 @@ func (n *Node) storeSpec(ctx context.Context, spec []byte) (kept []byte, done fu
 	}
 	n.pinned.add(d)
 	n.replicate(ctx, d, []jobs.NodeID{n.id})
-	return []byte(specName + d.String()), func() { n.pinned.remove(d) }, nil
+	return []byte(specName + d.String() + " " + kernels.TypeOf(spec)), func() { n.pinned.remove(d) }, nil
 }
 
 // specOf gives the specification that the ledger has, or names.
