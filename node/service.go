@@ -18,6 +18,7 @@ import (
 	"seedmesh/node/api"
 	v1 "seedmesh/node/api/meshv1"
 	"seedmesh/node/api/meshv1/meshv1connect"
+	"seedmesh/scripts"
 	"seedmesh/transport"
 )
 
@@ -79,7 +80,8 @@ func aboutTheRequest(err error) bool {
 	var spec *kernels.SpecError
 	var generator *kernels.UnknownGeneratorError
 	var draw *kernels.DrawError
-	return errors.As(err, &spec) || errors.As(err, &generator) || errors.As(err, &draw)
+	var script *scripts.SpecError
+	return errors.As(err, &script) || errors.As(err, &spec) || errors.As(err, &generator) || errors.As(err, &draw)
 }
 
 func refusalError(r *jobs.Refusal) *api.Error {
