@@ -78,10 +78,10 @@ func (w *worker) runTasks(ctx context.Context, p *pieces, spec []byte) (slot.Res
 		p.batch, limit = w.n.site.memory.chunkOf(p.a.claim, s.Memory, w.n.site.slots(), p.target)
 		room = limit
 	}
-	if err := w.n.site.memory.admit(ctx, room); err != nil {
+	if room, err = w.enter(ctx, p.a.claim.Job, room); err != nil {
 		return slot.Result{}, err
 	}
-	defer w.n.site.memory.release(room)
+	defer func() { w.leave(p.a.claim.Job, room, s.Worker > 0) }()
 	w.mu.Lock()
 	last := p.a.last // less than the claim's when it was trimmed while it waited
 	w.mu.Unlock()
@@ -96,6 +96,35 @@ func (w *worker) runTasks(ctx context.Context, p *pieces, spec []byte) (slot.Res
 			Leave: w.n.session.leave(), Ended: p.add, Halted: p.halted,
 		},
 	})
+}
+
+// room is memory that stays taken behind a claim, for a persistent worker that may
+// still be up.
+type room struct {
+	job   jobs.JobID
+	bytes uint64
+	back  *time.Timer // gives it back
+}
+
+// roomStays is how long that is: the worker has ended by then.
+const roomStays = slot.WorkerIdle + 3*time.Second
+
+// enter takes memory for a claim: what the slot's persistent worker has, where it is
+// the same job's, or else so much of what is free.
+func (w *worker) enter(ctx context.Context, job jobs.JobID, bytes uint64) (uint64, error) {
+	if r := w.kept; r != nil && r.job == job && r.bytes >= bytes && r.back.Stop() {
+		return r.bytes, nil
+	}
+	return bytes, w.n.site.memory.admit(ctx, bytes)
+}
+
+// leave gives the memory of a claim back, later when a worker may stay.
+func (w *worker) leave(job jobs.JobID, bytes uint64, stays bool) {
+	if w.kept = nil; !stays {
+		w.n.site.memory.release(bytes)
+		return
+	}
+	w.kept = &room{job, bytes, time.AfterFunc(roomStays, func() { w.n.site.memory.release(bytes) })}
 }
 
 // inputError says that the inputs of a job cannot be had.

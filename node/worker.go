@@ -28,6 +28,7 @@ type worker struct {
 	n    *Node
 	id   jobs.SlotID
 	exec slot.Executor
+	kept *room // by the attempt that ran last; its own goroutine's
 
 	proof  proof
 	checks chan *recheck // searches for other nodes, which wait for their turn

@@ -22,7 +22,8 @@ func TestSlotsAreApart(t *testing.T) {
 	}
 	victim := newPlace(t)
 	base := victim.place.Base
-	p, err := victim.start(shell("umask 0; echo secret > file; echo made > $TMPDIR/x; exec sleep 1000", func(a *Attempt) { a.Spec.Env = []string{"TOKEN=secret"} }))
+	a := shell("umask 0; echo secret > file; echo made > $TMPDIR/x; exec sleep 1000", func(a *Attempt) { a.Spec.Env = []string{"TOKEN=secret"} })
+	p, err := victim.start(a.argv(), victim.environment(a))
 	if err != nil {
 		t.Fatal(err)
 	}

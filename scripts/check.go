@@ -25,7 +25,7 @@ func (r *Runner) checkByCommand(ctx context.Context, o *Outcome, a Attempt) {
 	spec.GPUHint = false
 	check := a
 	check.Spec, check.Task.Argv = &spec, append(slices.Clone(a.Spec.Check), paths...)
-	p, err := r.start(check)
+	p, err := r.start(check.argv(), r.environment(check))
 	if err != nil {
 		o.Class, o.Message = InvalidOutput, clip(fmt.Sprintf("its check cannot be started: %v", err))
 		return

@@ -18,6 +18,7 @@ const (
 	InputMissing  Class = "input missing"  // an input cannot be had
 	DiskFull      Class = "disk full"      // it left too little of the disk
 	Stuck         Class = "stuck"          // its processes do not die
+	BadAnswer     Class = "bad answer"     // its persistent worker said something else than how it ended
 )
 
 // Outcome is what became of one attempt at a task.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,7 +17,7 @@ import (
 // collect moves the declared outputs out of the working directory, where nobody
 // changes them any more, and checks them. On a fault it alters the outcome.
 func (r *Runner) collect(ctx context.Context, o *Outcome, a Attempt) {
-	if a.Spec.Capture == "json" {
+	if a.Spec.Capture == "json" && o.Captured == nil {
 		if o.Captured = lastObject(o.Stdout.End(keepHead + keepTail)); o.Captured == nil {
 			o.Class, o.Message = MissingOutput, "its standard output has no JSON object"
 			return
@@ -120,14 +121,37 @@ func (c *collector) take(name string, glob bool) (bool, *outputError) {
 		return false, &outputError{InvalidOutput, fmt.Sprintf("more than %d files are outputs, or their paths have more than %d bytes", MaxFiles, maxNames)}
 	}
 	to := filepath.Join(c.dir, strconv.Itoa(len(c.files)))
-	if err := c.runner.root.Rename(c.runner.path("work", name), to); err != nil {
+	size, err := c.move(name, to, info)
+	if err != nil {
 		return false, &outputError{InvalidOutput, err.Error()}
 	}
 	c.seen[name] = true
-	c.bytes += info.Size()
+	c.bytes += size
 	c.names += len(name)
-	c.files = append(c.files, Output{Path: name, Bytes: info.Size(), Exec: info.Mode()&0o100 != 0})
+	c.files = append(c.files, Output{Path: name, Bytes: size, Exec: info.Mode()&0o100 != 0})
 	return true, nil
+}
+
+// move takes a file out of the script's reach, and gives its size. A worker that
+// goes on may have it open, so that is left a copy.
+func (c *collector) move(name, to string, info fs.FileInfo) (int64, error) {
+	if c.attempt.Spec.Worker == 0 {
+		return info.Size(), c.runner.root.Rename(c.runner.path("work", name), to)
+	}
+	from, err := c.work.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer from.Close()
+	if opened, err := from.Stat(); err != nil || !os.SameFile(opened, info) {
+		return 0, errors.Join(fmt.Errorf("%s was changed after its task", name), err)
+	}
+	file, err := c.runner.root.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	size, err := io.Copy(file, io.LimitReader(from, info.Size()))
+	return size, errors.Join(err, file.Close())
 }
 
 // isInput tells whether a file is an input as it was put there.

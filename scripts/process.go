@@ -124,7 +124,7 @@ func (r *Runner) endDescendants() error {
 			return nil
 		}
 		r.place.Group.kill()
-		for _, pid := range stopAll(os.Getpid()) {
+		for _, pid := range stopAll(os.Getpid(), nil) {
 			_ = unix.Kill(pid, unix.SIGKILL)
 		}
 		if round >= patience {
@@ -143,12 +143,42 @@ func (r *Runner) endDescendants() error {
 	}
 }
 
-// stopAll stops the processes below one, until no new ones come, or it has looked
-// often enough: what is stopped cannot fork. It lists them.
-func stopAll(of int) []int {
+// endStrays kills whatever descends from this process but the given ones, until
+// nothing does.
+func (r *Runner) endStrays(but map[int]bool) error {
+	for began := time.Now(); ; {
+		left := 0
+		for _, pid := range stopAll(os.Getpid(), but) {
+			_ = unix.Kill(pid, unix.SIGKILL)
+			_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil) // what is another's child ends with its parent
+			if !dead(pid) {
+				left++
+			}
+		}
+		if left == 0 {
+			return nil
+		}
+		if time.Since(began) > deathLimit {
+			return fmt.Errorf("%w within %v", ErrStuck, deathLimit)
+		}
+		time.Sleep(deathPoll)
+	}
+}
+
+// dead tells whether nothing of a process is left but its number.
+func dead(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := strings.Cut(string(b), ") ")
+	return err != nil || strings.HasPrefix(rest, "Z") || strings.HasPrefix(rest, "X")
+}
+
+// stopAll stops the processes below one but for the given ones, until no new ones
+// come, or it has looked often enough: what is stopped cannot fork. It lists them.
+func stopAll(of int, but map[int]bool) []int {
 	stopped := map[int]bool{}
 	for pass := 1; ; pass++ {
 		all, fresh := descendants(of), false
+		all = slices.DeleteFunc(all, func(pid int) bool { return but[pid] })
 		for _, pid := range all {
 			if !stopped[pid] {
 				stopped[pid], fresh = true, true
@@ -303,18 +333,52 @@ func (s *stream) drop(fd int) {
 // begin reads until every writer is gone.
 func (s *stream) begin(fd int) {
 	_ = unix.Close(fd) // the process has its own
+	s.read()
+}
+
+// read reads in the background, until every writer is gone, or settle.
+func (s *stream) read() {
+	_ = s.pipe.SetReadDeadline(time.Time{})
 	s.done = make(chan struct{})
-	go func() { // finish waits for it
+	go func() { // finish and settle wait for it
 		defer close(s.done)
 		for {
 			n, err := s.pipe.Read(s.buf)
-			_, _ = s.Write(s.buf[:n])
-			s.live.write(s.buf[:n])
+			s.record(s.buf[:n])
 			if err != nil {
 				return
 			}
 		}
 	}()
+}
+
+func (s *stream) record(b []byte) {
+	_, _ = s.Write(b)
+	s.live.write(b)
+}
+
+// maxSettled bounds what is read of a stream whose writer goes on, in bytes: more
+// than a pipe holds.
+const maxSettled = 256 << 10
+
+// settle stops the reading when all is read that has been written so far.
+func (s *stream) settle() {
+	_ = s.pipe.SetReadDeadline(time.Now())
+	<-s.done
+	conn, err := s.pipe.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = conn.Control(func(fd uintptr) { // the end of the pipe is found by whoever reads on
+		for total := 0; total < maxSettled; {
+			n, err := unix.Read(int(fd), s.buf)
+			if n <= 0 || err != nil {
+				return
+			}
+			s.record(s.buf[:n])
+			total += n
+		}
+	})
 }
 
 // finish returns when all is read that was written.

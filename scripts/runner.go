@@ -79,7 +79,8 @@ type Runner struct {
 	out, err *stream
 	last     [3]string // command name, where it was looked for, and the path it was found at
 	shortage shortage
-	stuck    bool // processes of the last task live
+	stuck    bool    // processes of the last task live
+	worker   *worker // that stays up, or nil
 }
 
 // NewRunner makes the place's directories, and ends what an earlier runner of the
@@ -154,9 +155,10 @@ func (p Place) credential() *syscall.Credential {
 
 // Close lets go of the place. Its launching thread ends with it.
 func (r *Runner) Close() error {
+	err := r.EndWorker()
 	left := make(chan error)
 	r.launch <- func() { left <- r.place.Group.leave() }
-	err := <-left
+	err = errors.Join(err, <-left)
 	close(r.launch)
 	return errors.Join(err, r.out.live.f.Close(), r.err.live.f.Close(), r.root.Close(), r.place.Group.Close())
 }
@@ -199,7 +201,7 @@ func inherited(environ []string) []string {
 }
 
 // Run runs one attempt from an empty working directory to an empty machine: when
-// it returns, no process of the attempt lives. Its outputs lie at [OutputPath] until
+// it returns, no process of the attempt lives but a persistent worker. Its outputs lie at [OutputPath] until
 // the caller takes them away. The error is ctx's, its Start's, or that the place
 // itself is unusable, such as [ErrStuck] of an earlier task; whatever the task does
 // is part of the outcome.
@@ -210,10 +212,13 @@ func (r *Runner) Run(ctx context.Context, a Attempt) (Outcome, error) {
 		}
 		r.stuck = false
 	}
-	o := Outcome{Task: a.Number, ID: a.Task.ID, Attempt: a.Count, Slot: r.place.Slot, Status: -1, Class: OK, Started: time.Now()}
-	if a.Part != nil && a.Part.Last > a.Part.First {
-		o.Last = a.Part.Last
+	if a.Spec.Worker > 0 {
+		return r.runOnWorker(ctx, a)
 	}
+	if err := r.EndWorker(); err != nil {
+		return Outcome{}, err
+	}
+	o := r.newOutcome(a)
 	if err := r.prepare(a); err != nil {
 		return r.failed(o, InputMissing, "%v", err), nil
 	}
@@ -227,7 +232,7 @@ func (r *Runner) Run(ctx context.Context, a Attempt) (Outcome, error) {
 	err = r.place.Group.setLimit(a.Memory)
 	var p *process
 	if err == nil {
-		p, err = r.start(a)
+		p, err = r.start(a.argv(), r.environment(a))
 	}
 	started()
 	if err != nil {
@@ -259,6 +264,14 @@ func (r *Runner) Run(ctx context.Context, a Attempt) (Outcome, error) {
 		r.collect(ctx, &o, a)
 	}
 	return o, ctx.Err()
+}
+
+func (r *Runner) newOutcome(a Attempt) Outcome {
+	o := Outcome{Task: a.Number, ID: a.Task.ID, Attempt: a.Count, Slot: r.place.Slot, Status: -1, Class: OK, Started: time.Now()}
+	if a.Part != nil && a.Part.Last > a.Part.First {
+		o.Last = a.Part.Last
+	}
+	return o
 }
 
 // may waits until the attempt may begin.
@@ -440,10 +453,9 @@ func (r *Runner) environment(a Attempt) []string {
 	return masked(append(env, a.Spec.Env...), r.place.Env, a.hint())
 }
 
-// start runs the command in a session of its own.
-func (r *Runner) start(a Attempt) (*process, error) {
-	env := r.environment(a)
-	argv := a.argv()
+// start runs a command in a session of its own, with more descriptors than the
+// standard ones where there are any.
+func (r *Runner) start(argv, env []string, more ...uintptr) (*process, error) {
 	command, err := r.find(argv[0], env)
 	if err != nil {
 		return nil, err
@@ -458,7 +470,7 @@ func (r *Runner) start(a Attempt) (*process, error) {
 		return nil, err
 	}
 	attr := &syscall.ProcAttr{
-		Dir: filepath.Join(r.place.Base, r.place.Name, "work"), Env: env, Files: []uintptr{devNull(), uintptr(out), uintptr(errs)},
+		Dir: filepath.Join(r.place.Base, r.place.Name, "work"), Env: env, Files: append([]uintptr{devNull(), uintptr(out), uintptr(errs)}, more...),
 		Sys: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
 	}
 	if r.place.UID >= 0 {

@@ -157,7 +157,7 @@ func TestNothingSurvives(t *testing.T) {
 func TestLeftovers(t *testing.T) {
 	r := newPlace(t)
 	a := shell("setsid sleep 1000")
-	p, err := r.start(a)
+	p, err := r.start(a.argv(), r.environment(a))
 	if err != nil {
 		t.Fatal(err)
 	}

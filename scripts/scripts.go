@@ -59,6 +59,9 @@ type Spec struct {
 	TimeoutMS uint64   `json:"timeout_ms,omitempty"` // longest run of one attempt; 0 for none
 	Memory    uint64   `json:"memory,omitempty"`     // bytes that one task may use; 0 for no limit of its own
 	GPUHint   bool     `json:"gpu_hint,omitempty"`   // tasks see the GPU that their hint names, and get it as --gpu-id
+	// Worker is how many words at the beginning of each task's command start a process
+	// that stays up and is given the words behind; 0 for a process for each task.
+	Worker int `json:"worker,omitempty"`
 }
 
 // Task is one command.
@@ -173,6 +176,10 @@ func (s *Spec) Validate() error {
 		return wrong("", "%d holders are named, the limit is %d", len(s.Holders), MaxHolders)
 	case len(s.Check) > MaxArgs || len(s.Check) > 0 && s.Check[0] == "" || strings.ContainsRune(strings.Join(s.Check, ""), 0):
 		return wrong("such as --valid 'command:python3 check.py'", "%.60q is no command that checks outputs", s.Check)
+	case s.Worker > 0 && (len(s.Check) > 0 || s.Split != nil):
+		return wrong("check and cut in the worker itself", "a worker's outputs are not checked by a command, and it is given no parts of an input")
+	case s.Worker < 0 || s.Worker > MaxArgs || s.Template != nil && s.Worker > len(s.Template.Argv):
+		return wrong("name the words that start it first", "a worker is started by %d words of a command that has fewer", s.Worker)
 	case len(s.Inputs) > MaxFiles:
 		return wrong("put them into an archive", "%d inputs, the limit is %d", len(s.Inputs), MaxFiles)
 	}

@@ -31,11 +31,14 @@ With --split it is run for parts of an input, a JSON array, JSON Lines or CSV: e
 file's own name, and what all of them write under one name is joined.
 
 A command or script that is a file below this directory is sent along: the command itself where its path has
-a slash, or else its first argument that is a file.`,
+a slash, or else its first argument that is a file.
+
+With --mode worker the words up to :: start a process that stays up; each task gives it the words behind (examples/worker.py).`,
 		Example: `  seedmesh exec --wait -- hostname
   seedmesh exec --array 1-100 --output 'out-{}.json' --output-dir results -- python3 train.py --fold {} --out out-{}.json
   seedmesh exec --matrix lr=0.1,0.01 --matrix depth=3,5 -- ./train.sh {lr} {depth}
-  seedmesh exec --split items.jsonl --output scores.jsonl --output-dir results -- python3 score.py items.jsonl scores.jsonl`,
+  seedmesh exec --split items.jsonl --output scores.jsonl --output-dir results -- python3 score.py items.jsonl scores.jsonl
+  seedmesh exec --mode worker --array 1-5000 -- python3 scorer.py --model m.bin :: {}`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return &usageError{what: "exec needs a command", next: "such as: seedmesh exec -- hostname"}
@@ -51,6 +54,11 @@ a slash, or else its first argument that is a file.`,
 			}
 			if split != "" {
 				if spec.Split, err = s.split(split, size); err != nil {
+					return err
+				}
+			}
+			if f.mode == modeWorker {
+				if args, spec.Worker, err = workerWords(args); err != nil {
 					return err
 				}
 			}

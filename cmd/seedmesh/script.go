@@ -71,6 +71,11 @@ func (f *scriptFlags) batch(e *env, file *jobsFile, honourGPU bool) (*batch, err
 		_, _ = fmt.Fprintln(e.stderr, "warning: "+w)
 	}
 	b.spec.GPUHint = honourGPU
+	if f.mode == modeWorker {
+		if b.spec.Worker, err = file.workerWords(b.tasks); err != nil {
+			return nil, errors.Join(err, b.shipment.remove())
+		}
+	}
 	if b.spec.Valid == "" {
 		b.spec.Valid = "auto"
 	}
@@ -233,6 +238,17 @@ func (j jobsEntry) task(s *shipment) (t scripts.Task, err error) {
 		t.Argv = append(t.Argv, rewritten(text, j.Chunk, chunk))
 	}
 	return t, nil
+}
+
+// workerWords is how many words start each script, which must be as many for all.
+func (f *jobsFile) workerWords(tasks []scripts.Task) (int, error) {
+	words := len(tasks[0].Argv) - len(f.entries[0].Args)
+	for i, t := range tasks {
+		if len(t.Argv)-len(f.entries[i].Args) != words {
+			return 0, &usageError{what: "the scripts of this file are not started alike", next: "make one jobs file of the Python scripts, and one of the other programs"}
+		}
+	}
+	return words, nil
 }
 
 // outputFile is what follows --output-file in the arguments, or empty.

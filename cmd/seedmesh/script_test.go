@@ -118,6 +118,14 @@ func TestExec(t *testing.T) {
 			[]string{"--array", "3-5", "--", "python3", "-u", "train.py", "{}", "other"},
 			scripts.Spec{Template: &scripts.Task{Argv: []string{"python3", "-u", "train.py", "{}", "other"}}, Axes: []scripts.Axis{{From: 3, To: 5}}}, "train.py",
 		},
+		"a worker": {
+			[]string{"--mode", "worker", "--array", "3-5", "--", "python3", "train.py", "--fast", "::", "{}", "other"},
+			scripts.Spec{Template: &scripts.Task{Argv: []string{"python3", "train.py", "--fast", "{}", "other"}}, Axes: []scripts.Axis{{From: 3, To: 5}}, Worker: 3}, "train.py",
+		},
+		"a worker without words for its tasks": {
+			[]string{"--mode", "worker", "--", "python3", "train.py"},
+			scripts.Spec{Template: &scripts.Task{Argv: []string{"python3", "train.py"}}, Worker: 2}, "train.py",
+		},
 		"files, outputs and parameters": {
 			[]string{"--input", "data", "--output", "o-{lr}", "--output", "*.log", "--output", "stdout:json", "--matrix", "lr=1,2", "--env", "A=b", "--timeout", "3s", "--ok", "0,4", "--", "true"},
 			scripts.Spec{
@@ -154,9 +162,28 @@ func TestExec(t *testing.T) {
 		"no values":       {"exec", "--matrix", "a=", "--", "true"},
 		"output above":    {"exec", "--output", "../x", "--", "true"},
 		"no variable":     {"exec", "--env", "A", "--", "true"},
+		"no mode":         {"exec", "--mode", "daemon", "--", "true"},
+		"no worker":       {"exec", "--mode", "worker", "--", "::", "true"},
 	} {
 		if _, _, r := submitted(t, args...); r.code != exitUsage {
 			t.Errorf("%s: got %+v", name, r)
+		}
+	}
+}
+
+// TestJobsFileOfWorkers starts a worker with the script of each entry.
+func TestJobsFileOfWorkers(t *testing.T) {
+	files(t, "work.py")
+	for text, want := range map[string]int{
+		`[{"job_id":1,"script":"work.py","args":[1]},{"job_id":2,"script":"work.py","args":[]}]`:      3,
+		`[{"job_id":1,"script":"work.py","args":[1]},{"job_id":2,"script":"/bin/true","args":["a"]}]`: 0,
+	} {
+		if err := os.WriteFile("jobs.json", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, spec, r := submitted(t, "script", "jobs.json", "--mode", "worker")
+		if (r.code == exitUsage) != (want == 0) || want > 0 && spec.Worker != want {
+			t.Errorf("%s: got %+v, %+v", text, r, spec)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +32,7 @@ type scriptFlags struct {
 	parallel  uint32
 	after     []string
 	nodes     []string
+	mode      string
 	wait      bool
 	json      bool
 	quiet     bool
@@ -52,6 +54,7 @@ func (f *scriptFlags) register(c *cobra.Command) {
 	flags.StringArrayVar(&f.nodes, "node", nil, "run only on slots that suit: a node's name, label:WORD or vendor:WORD, with commas between what must all hold (may be repeated: any will do); HOST:PORT is the node to ask")
 	flags.Uint32Var(&f.parallel, "max-parallel", 0, "run at most so many tasks at the same time (default as many as there are slots)")
 	flags.StringArrayVar(&f.after, "after", nil, "JOB, JOB:ok or JOB:any: wait for the end of a job; unless any end will do, one that fails cancels this (may be repeated)")
+	flags.StringVar(&f.mode, "mode", "task", "task: a process for each task; worker: a process that stays up and is given one task after the other (see examples/worker.py)")
 	flags.BoolVarP(&f.wait, "wait", "w", false, "wait for the end; exit 3 when a task failed")
 	flags.BoolVar(&f.json, "json", false, `print {"job":"ID"}`)
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "show no progress")
@@ -63,6 +66,9 @@ func (f *scriptFlags) register(c *cobra.Command) {
 func (f *scriptFlags) spec(s *shipment) (*scripts.Spec, error) {
 	if err := f.job.check(); err != nil {
 		return nil, err
+	}
+	if f.mode != "task" && f.mode != modeWorker {
+		return nil, &usageError{what: fmt.Sprintf("--mode %q is neither task nor worker", clip(f.mode)), next: "such as --mode worker"}
 	}
 	spec := &scripts.Spec{Env: f.vars, Valid: f.valid, OK: f.ok, TimeoutMS: uint64(f.job.timeout.Milliseconds())}
 	var err error
@@ -88,6 +94,22 @@ func (f *scriptFlags) spec(s *shipment) (*scripts.Spec, error) {
 		}
 	}
 	return spec, nil
+}
+
+// modeWorker is the mode whose processes stay up.
+const modeWorker = "worker"
+
+// workerWords takes the :: out of a command that starts a worker before it, and
+// gives its tasks what stands behind. Without one all words start the worker.
+func workerWords(argv []string) (words []string, command int, err error) {
+	switch k := slices.Index(argv, "::"); k {
+	case -1:
+		return argv, len(argv), nil
+	case 0:
+		return nil, 0, &usageError{what: "nothing before :: starts a worker", next: "such as: seedmesh exec --mode worker -- python3 worker.py :: {}"}
+	default:
+		return slices.Concat(argv[:k], argv[k+1:]), k, nil
+	}
 }
 
 // parseMemory reads a number of bytes with a unit of 1024; auto is 0.

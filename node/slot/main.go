@@ -190,8 +190,11 @@ func behave() {
 type server struct {
 	index  uint32
 	engine engine
+
+	use    sync.Mutex      // held by whoever uses what follows
 	runner *scripts.Runner // nil before the first script job
 	place  scripts.Place   // of the runner
+	idle   *time.Timer     // ends the runner's persistent worker
 
 	out sync.Mutex // one frame at a time
 	w   io.Writer
@@ -294,6 +297,8 @@ func (s *server) leave() error {
 // close lets go of the device, and of the place of scripts.
 func (s *server) close() error {
 	err := s.engine.close()
+	s.use.Lock()
+	defer s.use.Unlock()
 	if s.runner != nil {
 		err = errors.Join(err, s.runner.Close())
 	}
@@ -377,7 +382,10 @@ func (s *server) begin(ctx context.Context, m *slotpb.Search) error {
 
 // work does a search and gives its last frame.
 func (s *server) work(ctx context.Context, j *job, m *slotpb.Search, r kernels.Range) *slotpb.Report {
-	err := s.prepare(ctx, j.id, m, r)
+	err := s.endWorker() // it may hold the device
+	if err == nil {
+		err = s.prepare(ctx, j.id, m, r)
+	}
 	var o outcome
 	if err == nil {
 		o, err = s.engine.run(ctx, r, hooks{

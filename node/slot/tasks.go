@@ -98,9 +98,31 @@ func (s *server) beginScripts(ctx context.Context, m *slotpb.Scripts) error {
 	go func() { // leave waits for it
 		defer close(j.done)
 		defer cancel()
-		_ = s.reportOf(j, s.workScripts(ctx, j, m), true) // a broken pipe ends the loop of commands too
+		s.use.Lock()
+		defer s.use.Unlock()
+		if s.idle != nil {
+			s.idle.Stop()
+		}
+		last := s.workScripts(ctx, j, m)
+		if s.runner != nil && s.runner.HasWorker() {
+			s.idle = time.AfterFunc(WorkerIdle, func() { _ = s.endWorker() }) // what is stuck is found by the next task
+		}
+		_ = s.reportOf(j, last, true) // a broken pipe ends the loop of commands too
 	}()
 	return nil
+}
+
+// WorkerIdle is how long a persistent worker waits for another claim of its job.
+const WorkerIdle = 5 * time.Second
+
+// endWorker ends the persistent worker, if there is one.
+func (s *server) endWorker() error {
+	s.use.Lock()
+	defer s.use.Unlock()
+	if s.runner == nil {
+		return nil
+	}
+	return s.runner.EndWorker()
 }
 
 // workScripts runs the tasks of a claim and gives the last frame.
