@@ -150,6 +150,7 @@ func (j *Job) claims() []*Claim {
 
 func (s *State) remove(j *Job) {
 	j.eachRecord(s.out)
+	s.forgetRequired(j.ID)
 	delete(s.jobs, j.ID)
 	if k := s.keys[j.Key]; k != nil && k.Job == j.ID {
 		s.change(k, func() { k.Expires = s.now + keyLifeMS })

@@ -36,6 +36,11 @@ var vocabulary = [...]func() Command{
 	18: func() Command { return new(SubmitTasks) },
 	19: func() Command { return new(Quarantine) },
 	20: func() Command { return new(Resolve) },
+	21: func() Command { return new(PutPreload) },
+	22: func() Command { return new(DropPreload) },
+	23: func() Command { return new(CheckPreload) },
+	24: func() Command { return new(Report) },
+	25: func() Command { return new(SubmitRequiring) },
 }
 
 // Submit adds a job. The same Key with an equal RequestDigest gives the job that
@@ -408,6 +413,7 @@ const (
 	NotFoldable   // the pieces have changed in the meantime
 	AlreadyKnown  // a different member has this id
 	NoSuchHolding // the piece or its blob is no longer what it was
+	UnknownPreload
 )
 
 // Refusal is why a command changed nothing.

@@ -110,6 +110,7 @@ func (c *Forget) apply(s *State) Outcome {
 			}
 		}
 	}
+	s.forgetLoads(n.ID)
 	for i, sl := range n.Slots {
 		s.out(&slotRecord{SlotID{n.ID, uint32(i)}, sl})
 	}

@@ -156,8 +156,10 @@ func (m *sim) act() {
 		m.clock -= Instant(m.IntN(int(m.clock)/2 + 1))
 	case p < 15:
 		_ = m.resolve(func(r Request) error { m.send(r.Command); return nil }) // it never fails
-	case p < 18:
+	case p < 17:
 		m.upkeep(n)
+	case p < 19:
+		m.preload(n)
 	case p < 55:
 		if n.up {
 			m.send(&Take{SlotID{n.id, uint32(m.IntN(n.slots))}, n.inc, uint32(1 + m.IntN(2))})
@@ -208,6 +210,10 @@ func (m *sim) submit() {
 	if all := m.leader.Jobs(); len(all) > 0 && m.IntN(2) == 0 {
 		x.After = append(x.After, Dependency{all[m.IntN(len(all))].ID, m.IntN(2) == 0})
 	}
+	if m.IntN(2) == 0 {
+		m.wire = append(m.wire, Request{ID: m.requestID(), Command: &SubmitRequiring{SubmitTasks: *x, Preloads: []string{"p" + fmt.Sprint(m.IntN(3))}}})
+		return
+	}
 	m.wire = append(m.wire, Request{ID: m.requestID(), Command: x})
 }
 
@@ -229,6 +235,25 @@ func (m *sim) resolve(send func(Request) error) error {
 		}
 	}
 	return nil
+}
+
+// preload puts one, drops one, asks for a verification, or has a node say how one stands.
+func (m *sim) preload(n *simNode) {
+	name := "p" + fmt.Sprint(m.IntN(3))
+	switch m.IntN(8) {
+	case 0:
+		m.send(&DropPreload{name})
+	case 1:
+		m.send(&CheckPreload{name})
+	case 2, 3:
+		m.send(m.put(name))
+	default:
+		m.send(&Report{name, Load{Node: n.id, Incarnation: n.inc, Round: uint64(m.IntN(3)), Ready: m.IntN(3) > 0}})
+	}
+}
+
+func (m *sim) put(name string) *PutPreload {
+	return &PutPreload{Name: name, Path: "/" + name, To: "all", Files: []PreloadFile{{"f", Digest{1}, 1, false}}}
 }
 
 func (m *sim) requestID() (id [16]byte) {
@@ -497,6 +522,9 @@ func (e expectation) check(m *sim, c Command, o Outcome) error {
 		if o.Claim != nil && (o.Claim.Fence <= e.fence || m.leader.Job(o.Claim.Job).State != Running && m.leader.Job(o.Claim.Job).State != Queued) {
 			return fmt.Errorf("claim %+v granted at fence %d", o.Claim, e.fence)
 		}
+		if o.Claim != nil && !m.leader.supplied(m.leader.Job(o.Claim.Job), m.leader.Node(c.Slot.Node)) {
+			return fmt.Errorf("claim %+v granted to a node without the preloads of its job", o.Claim)
+		}
 	case *Hello:
 		if o.Err() == nil {
 			for fence, held := range m.leader.claims {
@@ -505,6 +533,8 @@ func (e expectation) check(m *sim, c Command, o Outcome) error {
 				}
 			}
 		}
+	case *SubmitRequiring:
+		return e.check(m, &c.Submit, o)
 	case *SubmitTasks:
 		return e.check(m, &c.Submit, o)
 	case *Submit:
@@ -652,6 +682,14 @@ func (m *sim) drain() error {
 		}
 		if err := m.commit(Request{Command: &Hello{Node: n.id, Incarnation: n.inc, Slots: make([]SlotSpec, n.slots)}}); err != nil {
 			return err
+		}
+	}
+	for _, name := range []string{"p0", "p1", "p2"} {
+		_ = m.commit(Request{Command: m.put(name)}) // it may be there
+		for _, n := range m.nodes {
+			if err := m.commit(Request{Command: &Report{name, Load{Node: n.id, Incarnation: n.inc, Ready: true}}}); err != nil {
+				return err
+			}
 		}
 	}
 	for round := 0; len(m.leader.queue) > 0; round++ {

@@ -71,6 +71,7 @@ func (s *State) fields(x *coder) {
 		}
 	})
 	list(x, &s.dying, maxRecords, func(k *string) { x.str(k, MaxKeyBytes) })
+	s.preloadFields(x)
 	if x.decoding && x.err == nil && !s.linked() {
 		x.fail(errCorrupt)
 	}

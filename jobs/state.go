@@ -22,6 +22,9 @@ type State struct {
 	asked   [][16]byte // ids of answers, oldest first
 	dying   []string   // keys whose job was removed, soonest to expire first
 
+	preloads map[string]*Preload
+	required map[JobID][]string // preloads, in order
+
 	sum     [2]uint64 // sum of the hashes of all records
 	queue   []*Job    // jobs that have not ended, by priority, then submission
 	fleet   fleet
@@ -51,7 +54,10 @@ func NewState() *State {
 		keys:    map[string]*keyRecord{},
 		tokens:  map[Digest]*Token{},
 		answers: map[[16]byte]*answer{},
-		fleet:   fleet{rates: map[string]uint64{}},
+
+		preloads: map[string]*Preload{},
+		required: map[JobID][]string{},
+		fleet:    fleet{rates: map[string]uint64{}},
 	}
 }
 
@@ -145,6 +151,12 @@ func recordKind(r record) byte {
 		return 'T'
 	case *answer:
 		return 'A'
+	case *preloadRecord:
+		return 'D'
+	case *loadRecord:
+		return 'L'
+	case *requireRecord:
+		return 'Q'
 	}
 	panic(fmt.Sprintf("jobs: %T is not a record", r))
 }

@@ -265,9 +265,9 @@ func (w *worker) take(fence uint64) bool {
 	return true
 }
 
-// leave notes that nothing more is done here for a fence. The ledger should drop its
+// forsake notes that nothing more is done here for a fence. The ledger should drop its
 // claim by then, and if it does not, the claim is given back: nobody else could.
-func (w *worker) leave(fence uint64) {
+func (w *worker) forsake(fence uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if _, taken := w.settled[fence]; taken {
@@ -292,7 +292,7 @@ func (w *worker) giveBackForsaken(ctx context.Context, claims []jobs.Claim) {
 // release gives a claim back, or what is left of it.
 func (w *worker) release(ctx context.Context, c jobs.Claim) {
 	w.n.proposeSoon(ctx, &jobs.Release{Fence: c.Fence, Node: w.id.Node, Incarnation: c.Incarnation})
-	w.leave(c.Fence)
+	w.forsake(c.Fence)
 }
 
 // startNext begins the slot's first claim that is not settled. The gate makes
@@ -388,7 +388,7 @@ func (w *worker) settle(ctx context.Context, f finished) {
 	w.mu.Unlock()
 	w.proof.worked(f.err)
 	w.n.goDo(func() {
-		defer w.leave(f.claim.Fence)
+		defer w.forsake(f.claim.Fence)
 		switch {
 		case f.pieces != nil:
 			f.pieces.end(ctx, f.err)
