@@ -56,6 +56,8 @@ type NodeConfig struct {
 	// empty for a machine whose GPUs, if it has any, are not divided.
 	GPUVendor string   `toml:"gpu_vendor"`
 	ScriptEnv []string `toml:"script_env"` // NAME=VALUE of every task, before its process starts
+	// PreloadDirs are the directories below which preloads may be; none allows no preloads.
+	PreloadDirs []string `toml:"preload_dirs"`
 }
 
 // SlotConfig is one unit of the machine that works on one claim at a time.
@@ -145,6 +147,7 @@ func DefaultConfig() Config {
 		Storage: StorageConfig{Duration(time.Second), Duration(10 * time.Minute)},
 		Scripts: ScriptsConfig{User: "seedmesh-run"},
 		Search:  SearchConfig{CheckShare: 0.002},
+		Node:    NodeConfig{PreloadDirs: []string{"/dev/shm/seedmesh"}},
 	}
 }
 
@@ -383,7 +386,7 @@ func (c Config) Validate() error {
 	if f := c.Scripts.FirstUser; f < 0 || f > 0 && f < 1000 || f > 1<<31-1-jobs.MaxSlots {
 		return invalidConfig(fmt.Sprintf("scripts.first_user is %d", f), "use 0, or the first of 256 numbers of users, from 1000 on, that nobody else has")
 	}
-	if err := c.Node.checkGPUs(); err != nil {
+	if err := errors.Join(c.Node.checkGPUs(), c.Node.checkPreloadDirs()); err != nil {
 		return err
 	}
 	if f := c.Node.MemoryFraction; !(f >= 0 && f <= 1) {

@@ -74,6 +74,7 @@ type Node struct {
 	site      *site
 	machine   *machine
 	lists     lists
+	shelf     *shelf // of keepPreloads, once the node is open
 
 	gate        sync.Mutex // passed by every start of an attempt and every reading of what is applied for a ping
 	incarnation uint64     // guarded by gate
@@ -113,7 +114,7 @@ func Open(c Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.cfg.Logger = c.Logger.With("node", d.Name)
-	for _, start := range []func() error{n.openStore, n.openEndpoint, n.openLog, n.openGossip, n.openMachine, n.openSite, n.openSlots, n.begin, n.openAPI} {
+	for _, start := range []func() error{n.openStore, n.openEndpoint, n.openLog, n.openGossip, n.openMachine, n.openSite, n.openShelf, n.openSlots, n.begin, n.openAPI} {
 		if err := start(); err != nil {
 			return nil, err
 		}
@@ -360,7 +361,7 @@ func (n *Node) begin() error {
 	}
 	n.ep.ServeJoin(n.serveJoin)
 	for _, loop := range []func(context.Context){
-		n.session.run, n.overseer.run, n.serveSessions, n.serveBlobs, n.serveWords, n.serveChecks, n.serveAdmit, n.serveFacts, n.machine.run, n.announce, n.upkeep, n.findMembers, n.runGraphs,
+		n.session.run, n.overseer.run, n.serveSessions, n.serveBlobs, n.serveWords, n.serveChecks, n.serveAdmit, n.serveFacts, n.machine.run, n.announce, n.upkeep, n.findMembers, n.runGraphs, n.keepPreloads,
 	} {
 		n.goDo(func() { loop(n.ctx) })
 	}

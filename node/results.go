@@ -460,6 +460,11 @@ func (n *Node) sweep(orphans map[jobs.Digest]time.Time) {
 	n.log.View(func(s *jobs.State) {
 		s.Blobs(func(d jobs.Digest, _ []jobs.NodeID) { wanted[d] = true })
 		n.site.wanted(s, func(d jobs.Digest) { wanted[d] = true })
+		for _, p := range s.Preloads() {
+			for _, f := range p.Files {
+				wanted[f.Digest] = true
+			}
+		}
 	})
 	if err := n.site.sweep(files, wanted); err != nil {
 		n.cfg.Logger.Error("sweep failed", "err", err)

@@ -135,7 +135,11 @@ func (s *service) submitScripts(ctx context.Context, spec *scripts.Spec, m *v1.S
 		Priority: m.Priority, ChunkTimeMS: m.ChunkTimeMs, Attempts: m.Attempts, Submitter: m.Submitter,
 	}
 	return s.submit(ctx, &submit, func() jobs.Command {
-		return &jobs.SubmitTasks{Submit: submit, Terms: terms}
+		tasks := jobs.SubmitTasks{Submit: submit, Terms: terms}
+		if len(spec.Preloads) > 0 {
+			return &jobs.SubmitRequiring{SubmitTasks: tasks, Preloads: spec.Preloads}
+		}
+		return &tasks
 	})
 }
 

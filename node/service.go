@@ -89,6 +89,8 @@ func refusalError(r *jobs.Refusal) *api.Error {
 	switch r.Code {
 	case jobs.UnknownJob, jobs.UnknownNode, jobs.UnknownToken:
 		e.Code = connect.CodeNotFound
+	case jobs.UnknownPreload:
+		e.Code, e.Remedy = connect.CodeNotFound, "seedmesh preload ls lists them"
 	case jobs.KeyConflict:
 		e.Code, e.Remedy = connect.CodeInvalidArgument, "use another --key, or repeat the first request exactly"
 	case jobs.Limit:
@@ -542,8 +544,9 @@ func (s *service) Control(ctx context.Context, r *connect.Request[v1.ControlRequ
 		return nil, apiError(invalid("there is no action %q: cancel, pause, resume, priority, remove or retry", r.Msg.Action))
 	}
 	request := jobs.Request{}
-	if len(r.Msg.Request) > 0 && copy(request.ID[:], r.Msg.Request) != len(request.ID) {
-		return nil, apiError(invalid("a request id has %d bytes, not %d", len(request.ID), len(r.Msg.Request)))
+	var err error
+	if request.ID, err = requestOf(r.Msg.Request); err != nil {
+		return nil, apiError(err)
 	}
 	before, err := s.lookup(ctx, r.Msg.Job)
 	if err != nil {
@@ -571,6 +574,14 @@ func (s *service) Control(ctx context.Context, r *connect.Request[v1.ControlRequ
 		return nil, apiError(err)
 	}
 	return connect.NewResponse(after), nil
+}
+
+// requestOf reads the id under which a request may be repeated; none is zero.
+func requestOf(b []byte) (id [16]byte, err error) {
+	if len(b) > 0 && (len(b) != len(id) || copy(id[:], b) != len(id)) {
+		err = invalid("a request id has %d bytes, not %d", len(id), len(b))
+	}
+	return id, err
 }
 
 // control proposes a command and waits until this node shows it.

@@ -36,6 +36,7 @@ const (
 	MaxOutput    = 250 << 20 // bytes of one task's outputs together
 	defaultOK    = 0         // exit status of success
 	MaxHolders   = 8         // nodes that a specification names as those that have its inputs
+	MaxPreloads  = 16        // that one job requires
 )
 
 // Spec is what the tasks of a job are, and what they share. It either has a
@@ -59,6 +60,7 @@ type Spec struct {
 	TimeoutMS uint64   `json:"timeout_ms,omitempty"` // longest run of one attempt; 0 for none
 	Memory    uint64   `json:"memory,omitempty"`     // bytes that one task may use; 0 for no limit of its own
 	GPUHint   bool     `json:"gpu_hint,omitempty"`   // tasks see the GPU that their hint names, and get it as --gpu-id
+	Preloads  []string `json:"preloads,omitempty"`   // that must be ready on a node before it runs a task; in order
 	// Worker is how many words at the beginning of each task's command start a process
 	// that stays up and is given the words behind; 0 for a process for each task.
 	Worker int `json:"worker,omitempty"`
@@ -178,6 +180,8 @@ func (s *Spec) Validate() error {
 		return wrong("such as --valid 'command:python3 check.py'", "%.60q is no command that checks outputs", s.Check)
 	case s.Worker > 0 && (len(s.Check) > 0 || s.Split != nil):
 		return wrong("check and cut in the worker itself", "a worker's outputs are not checked by a command, and it is given no parts of an input")
+	case len(s.Preloads) > MaxPreloads || !slices.IsSorted(s.Preloads) || len(slices.Compact(slices.Clone(s.Preloads))) != len(s.Preloads):
+		return wrong("name each once, in order", "a job requires at most %d preloads, in order", MaxPreloads)
 	case s.Worker < 0 || s.Worker > MaxArgs || s.Template != nil && s.Worker > len(s.Template.Argv):
 		return wrong("name the words that start it first", "a worker is started by %d words of a command that has fewer", s.Worker)
 	case len(s.Inputs) > MaxFiles:

@@ -33,6 +33,7 @@ type scriptFlags struct {
 	after     []string
 	nodes     []string
 	mode      string
+	preloads  []string
 	wait      bool
 	json      bool
 	quiet     bool
@@ -54,6 +55,7 @@ func (f *scriptFlags) register(c *cobra.Command) {
 	flags.StringArrayVar(&f.nodes, "node", nil, "run only on slots that suit: a node's name, label:WORD or vendor:WORD, with commas between what must all hold (may be repeated: any will do); HOST:PORT is the node to ask")
 	flags.Uint32Var(&f.parallel, "max-parallel", 0, "run at most so many tasks at the same time (default as many as there are slots)")
 	flags.StringArrayVar(&f.after, "after", nil, "JOB, JOB:ok or JOB:any: wait for the end of a job; unless any end will do, one that fails cancels this (may be repeated)")
+	flags.StringArrayVar(&f.preloads, "require-preload", nil, "NAME: run only on nodes on which this preload is ready, and wait for them (may be repeated)")
 	flags.StringVar(&f.mode, "mode", "task", "task: a process for each task; worker: a process that stays up and is given one task after the other (see examples/worker.py)")
 	flags.BoolVarP(&f.wait, "wait", "w", false, "wait for the end; exit 3 when a task failed")
 	flags.BoolVar(&f.json, "json", false, `print {"job":"ID"}`)
@@ -71,6 +73,7 @@ func (f *scriptFlags) spec(s *shipment) (*scripts.Spec, error) {
 		return nil, &usageError{what: fmt.Sprintf("--mode %q is neither task nor worker", clip(f.mode)), next: "such as --mode worker"}
 	}
 	spec := &scripts.Spec{Env: f.vars, Valid: f.valid, OK: f.ok, TimeoutMS: uint64(f.job.timeout.Milliseconds())}
+	spec.Preloads = slices.Compact(slices.Sorted(slices.Values(f.preloads)))
 	var err error
 	if spec.Memory, err = parseMemory(f.memory); err != nil {
 		return nil, err

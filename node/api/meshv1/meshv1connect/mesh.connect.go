@@ -82,6 +82,12 @@ const (
 	MeshRevokeTokenProcedure = "/seedmesh.v1.Mesh/RevokeToken"
 	// MeshRemoveNodeProcedure is the fully-qualified name of the Mesh's RemoveNode RPC.
 	MeshRemoveNodeProcedure = "/seedmesh.v1.Mesh/RemoveNode"
+	// MeshPutPreloadProcedure is the fully-qualified name of the Mesh's PutPreload RPC.
+	MeshPutPreloadProcedure = "/seedmesh.v1.Mesh/PutPreload"
+	// MeshControlPreloadProcedure is the fully-qualified name of the Mesh's ControlPreload RPC.
+	MeshControlPreloadProcedure = "/seedmesh.v1.Mesh/ControlPreload"
+	// MeshPreloadsProcedure is the fully-qualified name of the Mesh's Preloads RPC.
+	MeshPreloadsProcedure = "/seedmesh.v1.Mesh/Preloads"
 )
 
 // MeshClient is a client for the seedmesh.v1.Mesh service.
@@ -123,6 +129,11 @@ type MeshClient interface {
 	RevokeToken(context.Context, *connect.Request[meshv1.RevokeTokenRequest]) (*connect.Response[meshv1.RevokeTokenReply], error)
 	// RemoveNode forgets a member for good.
 	RemoveNode(context.Context, *connect.Request[meshv1.RemoveNodeRequest]) (*connect.Response[meshv1.RemoveNodeReply], error)
+	// PutPreload adds files that chosen nodes keep in a directory; the node has them. The same one again is no error.
+	PutPreload(context.Context, *connect.Request[meshv1.PutPreloadRequest]) (*connect.Response[meshv1.PreloadInfo], error)
+	// ControlPreload removes a preload, or has every copy of it verified.
+	ControlPreload(context.Context, *connect.Request[meshv1.ControlPreloadRequest]) (*connect.Response[meshv1.PreloadInfo], error)
+	Preloads(context.Context, *connect.Request[meshv1.PreloadsRequest]) (*connect.Response[meshv1.PreloadsReply], error)
 }
 
 // NewMeshClient constructs a client for the seedmesh.v1.Mesh service. By default, it uses the
@@ -262,32 +273,53 @@ func NewMeshClient(httpClient connect.HTTPClient, baseURL string, opts ...connec
 			connect.WithSchema(meshMethods.ByName("RemoveNode")),
 			connect.WithClientOptions(opts...),
 		),
+		putPreload: connect.NewClient[meshv1.PutPreloadRequest, meshv1.PreloadInfo](
+			httpClient,
+			baseURL+MeshPutPreloadProcedure,
+			connect.WithSchema(meshMethods.ByName("PutPreload")),
+			connect.WithClientOptions(opts...),
+		),
+		controlPreload: connect.NewClient[meshv1.ControlPreloadRequest, meshv1.PreloadInfo](
+			httpClient,
+			baseURL+MeshControlPreloadProcedure,
+			connect.WithSchema(meshMethods.ByName("ControlPreload")),
+			connect.WithClientOptions(opts...),
+		),
+		preloads: connect.NewClient[meshv1.PreloadsRequest, meshv1.PreloadsReply](
+			httpClient,
+			baseURL+MeshPreloadsProcedure,
+			connect.WithSchema(meshMethods.ByName("Preloads")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // meshClient implements MeshClient.
 type meshClient struct {
-	submit        *connect.Client[meshv1.SubmitRequest, meshv1.SubmitReply]
-	submitScripts *connect.Client[meshv1.SubmitScriptsRequest, meshv1.SubmitReply]
-	planScripts   *connect.Client[meshv1.SubmitScriptsRequest, meshv1.PlanScriptsReply]
-	missingBlobs  *connect.Client[meshv1.MissingBlobsRequest, meshv1.MissingBlobsReply]
-	putBlob       *connect.Client[meshv1.PutBlobRequest, meshv1.PutBlobReply]
-	plan          *connect.Client[meshv1.SubmitRequest, meshv1.PlanReply]
-	jobs          *connect.Client[meshv1.JobsRequest, meshv1.JobsReply]
-	job           *connect.Client[meshv1.JobRequest, meshv1.JobInfo]
-	control       *connect.Client[meshv1.ControlRequest, meshv1.JobInfo]
-	results       *connect.Client[meshv1.ResultsRequest, meshv1.ResultsChunk]
-	tasks         *connect.Client[meshv1.TasksRequest, meshv1.TasksReply]
-	task          *connect.Client[meshv1.TaskRequest, meshv1.TaskReply]
-	outputs       *connect.Client[meshv1.OutputsRequest, meshv1.OutputChunk]
-	ledger        *connect.Client[meshv1.LedgerRequest, meshv1.LedgerReply]
-	nodes         *connect.Client[meshv1.NodesRequest, meshv1.NodesReply]
-	node          *connect.Client[meshv1.NodeRequest, meshv1.NodeReply]
-	status        *connect.Client[meshv1.StatusRequest, meshv1.StatusReply]
-	createToken   *connect.Client[meshv1.CreateTokenRequest, meshv1.CreateTokenReply]
-	listTokens    *connect.Client[meshv1.ListTokensRequest, meshv1.ListTokensReply]
-	revokeToken   *connect.Client[meshv1.RevokeTokenRequest, meshv1.RevokeTokenReply]
-	removeNode    *connect.Client[meshv1.RemoveNodeRequest, meshv1.RemoveNodeReply]
+	submit         *connect.Client[meshv1.SubmitRequest, meshv1.SubmitReply]
+	submitScripts  *connect.Client[meshv1.SubmitScriptsRequest, meshv1.SubmitReply]
+	planScripts    *connect.Client[meshv1.SubmitScriptsRequest, meshv1.PlanScriptsReply]
+	missingBlobs   *connect.Client[meshv1.MissingBlobsRequest, meshv1.MissingBlobsReply]
+	putBlob        *connect.Client[meshv1.PutBlobRequest, meshv1.PutBlobReply]
+	plan           *connect.Client[meshv1.SubmitRequest, meshv1.PlanReply]
+	jobs           *connect.Client[meshv1.JobsRequest, meshv1.JobsReply]
+	job            *connect.Client[meshv1.JobRequest, meshv1.JobInfo]
+	control        *connect.Client[meshv1.ControlRequest, meshv1.JobInfo]
+	results        *connect.Client[meshv1.ResultsRequest, meshv1.ResultsChunk]
+	tasks          *connect.Client[meshv1.TasksRequest, meshv1.TasksReply]
+	task           *connect.Client[meshv1.TaskRequest, meshv1.TaskReply]
+	outputs        *connect.Client[meshv1.OutputsRequest, meshv1.OutputChunk]
+	ledger         *connect.Client[meshv1.LedgerRequest, meshv1.LedgerReply]
+	nodes          *connect.Client[meshv1.NodesRequest, meshv1.NodesReply]
+	node           *connect.Client[meshv1.NodeRequest, meshv1.NodeReply]
+	status         *connect.Client[meshv1.StatusRequest, meshv1.StatusReply]
+	createToken    *connect.Client[meshv1.CreateTokenRequest, meshv1.CreateTokenReply]
+	listTokens     *connect.Client[meshv1.ListTokensRequest, meshv1.ListTokensReply]
+	revokeToken    *connect.Client[meshv1.RevokeTokenRequest, meshv1.RevokeTokenReply]
+	removeNode     *connect.Client[meshv1.RemoveNodeRequest, meshv1.RemoveNodeReply]
+	putPreload     *connect.Client[meshv1.PutPreloadRequest, meshv1.PreloadInfo]
+	controlPreload *connect.Client[meshv1.ControlPreloadRequest, meshv1.PreloadInfo]
+	preloads       *connect.Client[meshv1.PreloadsRequest, meshv1.PreloadsReply]
 }
 
 // Submit calls seedmesh.v1.Mesh.Submit.
@@ -395,6 +427,21 @@ func (c *meshClient) RemoveNode(ctx context.Context, req *connect.Request[meshv1
 	return c.removeNode.CallUnary(ctx, req)
 }
 
+// PutPreload calls seedmesh.v1.Mesh.PutPreload.
+func (c *meshClient) PutPreload(ctx context.Context, req *connect.Request[meshv1.PutPreloadRequest]) (*connect.Response[meshv1.PreloadInfo], error) {
+	return c.putPreload.CallUnary(ctx, req)
+}
+
+// ControlPreload calls seedmesh.v1.Mesh.ControlPreload.
+func (c *meshClient) ControlPreload(ctx context.Context, req *connect.Request[meshv1.ControlPreloadRequest]) (*connect.Response[meshv1.PreloadInfo], error) {
+	return c.controlPreload.CallUnary(ctx, req)
+}
+
+// Preloads calls seedmesh.v1.Mesh.Preloads.
+func (c *meshClient) Preloads(ctx context.Context, req *connect.Request[meshv1.PreloadsRequest]) (*connect.Response[meshv1.PreloadsReply], error) {
+	return c.preloads.CallUnary(ctx, req)
+}
+
 // MeshHandler is an implementation of the seedmesh.v1.Mesh service.
 type MeshHandler interface {
 	// Submit adds a seed search. The same key with the same request gives the same job.
@@ -434,6 +481,11 @@ type MeshHandler interface {
 	RevokeToken(context.Context, *connect.Request[meshv1.RevokeTokenRequest]) (*connect.Response[meshv1.RevokeTokenReply], error)
 	// RemoveNode forgets a member for good.
 	RemoveNode(context.Context, *connect.Request[meshv1.RemoveNodeRequest]) (*connect.Response[meshv1.RemoveNodeReply], error)
+	// PutPreload adds files that chosen nodes keep in a directory; the node has them. The same one again is no error.
+	PutPreload(context.Context, *connect.Request[meshv1.PutPreloadRequest]) (*connect.Response[meshv1.PreloadInfo], error)
+	// ControlPreload removes a preload, or has every copy of it verified.
+	ControlPreload(context.Context, *connect.Request[meshv1.ControlPreloadRequest]) (*connect.Response[meshv1.PreloadInfo], error)
+	Preloads(context.Context, *connect.Request[meshv1.PreloadsRequest]) (*connect.Response[meshv1.PreloadsReply], error)
 }
 
 // NewMeshHandler builds an HTTP handler from the service implementation. It returns the path on
@@ -569,6 +621,24 @@ func NewMeshHandler(svc MeshHandler, opts ...connect.HandlerOption) (string, htt
 		connect.WithSchema(meshMethods.ByName("RemoveNode")),
 		connect.WithHandlerOptions(opts...),
 	)
+	meshPutPreloadHandler := connect.NewUnaryHandler(
+		MeshPutPreloadProcedure,
+		svc.PutPreload,
+		connect.WithSchema(meshMethods.ByName("PutPreload")),
+		connect.WithHandlerOptions(opts...),
+	)
+	meshControlPreloadHandler := connect.NewUnaryHandler(
+		MeshControlPreloadProcedure,
+		svc.ControlPreload,
+		connect.WithSchema(meshMethods.ByName("ControlPreload")),
+		connect.WithHandlerOptions(opts...),
+	)
+	meshPreloadsHandler := connect.NewUnaryHandler(
+		MeshPreloadsProcedure,
+		svc.Preloads,
+		connect.WithSchema(meshMethods.ByName("Preloads")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/seedmesh.v1.Mesh/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case MeshSubmitProcedure:
@@ -613,6 +683,12 @@ func NewMeshHandler(svc MeshHandler, opts ...connect.HandlerOption) (string, htt
 			meshRevokeTokenHandler.ServeHTTP(w, r)
 		case MeshRemoveNodeProcedure:
 			meshRemoveNodeHandler.ServeHTTP(w, r)
+		case MeshPutPreloadProcedure:
+			meshPutPreloadHandler.ServeHTTP(w, r)
+		case MeshControlPreloadProcedure:
+			meshControlPreloadHandler.ServeHTTP(w, r)
+		case MeshPreloadsProcedure:
+			meshPreloadsHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -704,4 +780,16 @@ func (UnimplementedMeshHandler) RevokeToken(context.Context, *connect.Request[me
 
 func (UnimplementedMeshHandler) RemoveNode(context.Context, *connect.Request[meshv1.RemoveNodeRequest]) (*connect.Response[meshv1.RemoveNodeReply], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("seedmesh.v1.Mesh.RemoveNode is not implemented"))
+}
+
+func (UnimplementedMeshHandler) PutPreload(context.Context, *connect.Request[meshv1.PutPreloadRequest]) (*connect.Response[meshv1.PreloadInfo], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("seedmesh.v1.Mesh.PutPreload is not implemented"))
+}
+
+func (UnimplementedMeshHandler) ControlPreload(context.Context, *connect.Request[meshv1.ControlPreloadRequest]) (*connect.Response[meshv1.PreloadInfo], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("seedmesh.v1.Mesh.ControlPreload is not implemented"))
+}
+
+func (UnimplementedMeshHandler) Preloads(context.Context, *connect.Request[meshv1.PreloadsRequest]) (*connect.Response[meshv1.PreloadsReply], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("seedmesh.v1.Mesh.Preloads is not implemented"))
 }
