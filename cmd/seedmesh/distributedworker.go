@@ -46,7 +46,7 @@ whichever slots of the mesh are free; --gpu-id and --mining-mode only come back 
 				return fileError("the job file cannot be read:", err)
 			}
 			by.Host, _ = os.Hostname() // a label only
-			by.Method = "mesh"
+			by.Method, by.Kind = "mesh", unitType
 			if isScriptJob(raw) {
 				by.Type = "script"
 				return workScript(c.Context(), e, raw, &by)

@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"connectrpc.com/connect"
-	"github.com/spf13/cobra"
 
 	"seedmesh/kernels"
 	"seedmesh/node/api/meshv1"
@@ -159,8 +158,8 @@ var chapterFlags = map[string]map[string]struct {
 				t.Errorf("asked for %v, %+v", q, spec)
 			}
 		}},
-		"gpu-id":      {"distributed-worker --job-file sieve.json --gpu-id 3", worked(`"gpu_id":3,"mining_mode":false`, "--gpu-id")},
-		"mining-mode": {"distributed-worker --job-file sieve.json --mining-mode", worked(`"gpu_id":0,"mining_mode":true`, "--mining-mode")},
+		"gpu-id":      {"distributed-worker --job-file sieve.json --gpu-id 3", worked(`"gpu_id":3,"hardware_type":"slot","mining_mode":false`, "--gpu-id")},
+		"mining-mode": {"distributed-worker --job-file sieve.json --mining-mode", worked(`"gpu_id":0,"hardware_type":"slot","mining_mode":true`, "--mining-mode")},
 	},
 }
 
@@ -232,26 +231,6 @@ func TestChapterFlags(t *testing.T) {
 	}
 }
 
-// TestOldFlagsAreKnown has every other flag of the original's programs.
-func TestOldFlagsAreKnown(t *testing.T) {
-	for _, tt := range []struct {
-		c     *cobra.Command
-		flags string
-	}{
-		{newCoordinator(&env{}), `config seeds seed-start offset samples lmax grid-size analysis-type output test-only seed-cap-nvidia seed-cap-amd
-			seed-cap-default max-concurrent max-per-node max-local-concurrent job-timeout resume-policy method prng-type window-size k-sigma skip
-			skip-min skip-max threshold hybrid phase1-threshold phase2-threshold session-filter draw-match jobs-file opt-iterations opt-seed-count`},
-		{newScriptsCoordinator(&env{}), "jobs-file config output-dir preserve-paths max-retries dry-run verbose"},
-		{newDistributedWorker(&env{}), "gpu-id mining-mode"},
-	} {
-		for _, name := range strings.Fields(tt.flags) {
-			if tt.c.Flags().Lookup(name) == nil {
-				t.Errorf("%s has no flag --%s", tt.c.Name(), name)
-			}
-		}
-	}
-}
-
 // TestOldSearches checks what the coordinator's flags ask the mesh for.
 func TestOldSearches(t *testing.T) {
 	for line, want := range map[string]kernels.Spec{
@@ -313,7 +292,7 @@ func keys(t *testing.T, text string) string {
 func TestOldResults(t *testing.T) {
 	const search = "expected_by_chance job_id k min_match_threshold per_family per_family.java_lcg prng_families seed_range seed_range.end seed_range.start seeds_analyzed " +
 		"skip_range stats stats.avg_seeds_per_sec stats.duration_ms stats.total_seeds_tested stats.total_survivors success survivors"
-	const by = "execution_info execution_info.analysis_type execution_info.execution_method execution_info.gpu_id execution_info.mining_mode execution_info.worker_hostname "
+	const by = "execution_info execution_info.analysis_type execution_info.execution_method execution_info.gpu_id execution_info.hardware_type execution_info.mining_mode execution_info.worker_hostname "
 	for line, tt := range map[string]struct {
 		keys  string
 		parts []string
@@ -360,7 +339,7 @@ func TestOldManifest(t *testing.T) {
 	s.state = "failed"
 	s.tasks[0] = &meshv1.TaskInfo{Task: "a", State: "failed", Class: "missing output", Message: "no res/a.json"}
 	s.chunks = nil
-	r := runWith(t.Context(), t, serveFake(t, s), "", strings.Fields(scriptsLine)...)
+	r := runWith(t.Context(), t, serveFake(t, s), "", strings.Fields(scriptsLine+"--config c.json")...)
 	if r.code != exitJobFailed || !strings.Contains(r.stdout, `"status":"partial"`) || !strings.Contains(r.stdout, `"failure_mode":"FILE_MISSING"`) {
 		t.Errorf("got %+v", r)
 	}
@@ -370,7 +349,7 @@ func TestOldManifest(t *testing.T) {
 	}
 	const want = "config_file failures jobs_completed jobs_expected jobs_failed jobs_file manifest_version nodes output_dir outputs run_id runtime_seconds script_job_spec_version timestamp"
 	text := readFile(t, found[0])
-	if got := keys(t, text); got != want || !strings.Contains(text, `"failures":[{"job_id":"a","failure_mode":"FILE_MISSING","error":"no res/a.json"}]`) {
+	if got := keys(t, text); got != want || !strings.Contains(text, `"failures":[{"job_id":"a","failure_mode":"FILE_MISSING","error":"no res/a.json"}]`) || !strings.Contains(text, `"config_file":"c.json"`) {
 		t.Errorf("the manifest is %s", text)
 	}
 }

@@ -51,6 +51,7 @@ type (
 type oldExecution struct {
 	Host   string `json:"worker_hostname"`
 	GPU    int    `json:"gpu_id"`
+	Kind   string `json:"hardware_type"`
 	Mining bool   `json:"mining_mode"`
 	Method string `json:"execution_method"`
 	Type   string `json:"analysis_type"`

@@ -126,7 +126,7 @@ func failureMode(t *meshv1.TaskInfo) string {
 
 func (o *oldScripts) manifest(s *oldSummary) *oldManifest {
 	m := &oldManifest{
-		Version: "1.0.0", SpecVersion: "1.0", RunID: s.RunID, Timestamp: s.Timestamp, JobsFile: o.jobsFile, Expected: s.Total,
+		Version: "1.0.0", SpecVersion: "1.0", RunID: s.RunID, Timestamp: s.Timestamp, Config: o.config, JobsFile: o.jobsFile, Expected: s.Total,
 		Completed: s.Successful, Failed: s.Failed, Runtime: s.Runtime, OutputDir: s.OutputDir, Outputs: []string{}, Failures: []oldFailure{}, Nodes: s.Nodes,
 	}
 	for _, j := range s.Jobs {

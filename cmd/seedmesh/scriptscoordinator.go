@@ -22,6 +22,7 @@ import (
 // oldScripts is a run of the original's scripts coordinator.
 type oldScripts struct {
 	jobsFile, outputDir      string
+	config                   string // only comes back in the manifest
 	preserve, resume, dryRun bool
 	honourGPU                bool
 	retries                  uint32
@@ -64,7 +65,9 @@ output. The exit code is 0 only when no job failed, and else 3. Flags without a 
 	flags.Uint32Var(&o.retries, "max-retries", defaultRetries, "how often a job may be tried in all")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "check the jobs file, and run nothing")
 	flags.BoolVar(&o.honourGPU, "honour-gpu-id", false, "show each script the GPU that its entry's gpu_id names, and give it that as --gpu-id, instead of the slot's own")
-	unusedFlags(c, []string{"config"}, []string{"verbose,v"})
+	flags.StringVar(&o.config, "config", "", "only comes back in the manifest")
+	markUnused(c, "config")
+	unusedFlags(c, nil, []string{"verbose,v"})
 	return c
 }
 

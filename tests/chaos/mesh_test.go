@@ -95,7 +95,7 @@ func needsProgram(t *testing.T) {
 func newMesh(t *testing.T, n int, config string) *mesh {
 	t.Helper()
 	needsProgram(t)
-	m := &mesh{T: t, dir: t.TempDir(), slots: max(strings.Count(config, "[[node.slot]]"), 1), checks: holds}
+	m := &mesh{T: t, dir: t.TempDir(), slots: max(strings.Count(config, "slot]]"), 1), checks: holds}
 	if config != "" {
 		m.config = filepath.Join(m.dir, "cluster.toml")
 		if err := os.WriteFile(m.config, []byte(config), 0o600); err != nil {
