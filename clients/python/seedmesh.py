@@ -134,7 +134,7 @@ class Mesh:
         return Job(self, self.call("Submit", request)["job"])
 
     def exec(self, argv, array=None, matrix=None, worker=False, inputs=(), outputs=(), task_outputs=(), env=None, capture=False,
-             valid="", memory=0, timeout=0, max_parallel=0, after=(), **job):
+             valid="", memory=0, timeout=0, max_parallel=0, after=(), preloads=(), **job):
         """Run a command, once or for each value of an array or matrix, and give its Job.
 
         array is (first, last), both included, which {} in argv and task_outputs stands for; matrix maps names to lists
@@ -142,7 +142,7 @@ class Mesh:
         are sent along. outputs are files or globs that every task makes, task_outputs those whose paths differ from
         task to task. env maps names to values. capture takes the last JSON object of a task's standard output: it is
         the field stdout of the task's result. valid is what outputs must be: json, jsonl, npz or auto. memory is in
-        bytes, timeout in seconds, after a list of jobs to wait for. With worker the words of argv up to "::" start a
+        bytes, timeout in seconds, after a list of jobs to wait for, preloads the names of those that a node must have. With worker the words of argv up to "::" start a
         process that stays up and is given the words behind, one task after the other (see examples/worker.py). Further
         arguments are those of every job: name, key, priority, chunk_time (seconds), attempts.
         """
@@ -156,10 +156,10 @@ class Mesh:
             command = words.index("::") if "::" in words else len(words)
             words = words[:command] + words[command + 1:]
         spec = {"version": 1, "template": {"argv": words, "outputs": list(task_outputs)}, "axes": axes}
-        return self._scripts(spec, command, inputs, outputs, env, capture, valid, memory, timeout, max_parallel, after, job)
+        return self._scripts(spec, command, inputs, outputs, env, capture, valid, memory, timeout, max_parallel, after, preloads, job)
 
     def script(self, tasks, worker=0, inputs=(), outputs=(), env=None, capture=False, valid="", memory=0, timeout=0, max_parallel=0,
-               after=(), **job):
+               after=(), preloads=(), **job):
         """Run a list of commands, and give their Job.
 
         Each task is a list of words, or a dictionary: argv, and optionally id, outputs (a list of paths) and timeout
@@ -177,12 +177,13 @@ class Mesh:
         digest = hashlib.sha256(blob).hexdigest()
         self._upload({digest: lambda: _parts(blob)}, {digest: len(blob)})
         spec = {"version": 1, "list": {"digest": digest, "tasks": len(texts), "bytes": len(blob)}}
-        return self._scripts(spec, worker, inputs, outputs, env, capture, valid, memory, timeout, max_parallel, after, job)
+        return self._scripts(spec, worker, inputs, outputs, env, capture, valid, memory, timeout, max_parallel, after, preloads, job)
 
-    def _scripts(self, spec, worker, inputs, outputs, env, capture, valid, memory, timeout, max_parallel, after, job):
+    def _scripts(self, spec, worker, inputs, outputs, env, capture, valid, memory, timeout, max_parallel, after, preloads, job):
         optional = {
             "worker": worker, "env": ["%s=%s" % kv for kv in (env or {}).items()], "inputs": self._ship(inputs), "outputs": list(outputs),
             "capture": "json" if capture else "", "valid": valid, "timeout_ms": int(timeout * 1000), "memory": memory,
+            "preloads": sorted(set(preloads)),
         }
         spec.update((k, v) for k, v in optional.items() if v)
         request = _submission(spec, **job)

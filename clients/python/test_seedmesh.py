@@ -54,6 +54,17 @@ class Client(unittest.TestCase):
                 with open(os.path.join(scratch, "saved", name), "rb") as got, open(source, "rb") as want:
                     self.assertEqual(got.read(), want.read())
 
+    def test_worker(self):
+        worker = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "examples", "worker.py")
+        job = self.mesh.exec(["python3", "worker.py", "::", "1", "{}"], array=(5, 7), worker=True, inputs=[(worker, "worker.py")], capture=True)
+        job.wait(timeout=120)
+        self.assertEqual([r["stdout"] for r in job.results()], [{"sum": 6.0}, {"sum": 7.0}, {"sum": 8.0}])
+
+    def test_unknown_preload(self):
+        with self.assertRaises(seedmesh.NotFound) as caught:
+            self.mesh.exec(["true"], preloads=["nothing"])
+        self.assertIn("preload ls", caught.exception.remedy)
+
     def test_list_with_failure(self):
         job = self.mesh.script([{"id": "good", "argv": ["true"]}, {"id": "bad", "argv": ["false"]}], attempts=1, env={"A": "b"})
         with self.assertRaises(seedmesh.JobFailed) as caught:
