@@ -99,3 +99,40 @@ func TestMemoryIsLearned(t *testing.T) {
 		t.Error("a job that is gone is known, or one that is there is forgotten")
 	}
 }
+
+// TestRoomOfAWorker keeps the memory of a persistent worker taken as long as it may
+// be up, and hands it on to the next claim of its job.
+func TestRoomOfAWorker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{limit: 100, freed: make(chan struct{})}
+		w := &worker{n: &Node{site: &site{memory: m}}}
+		enter := func(job jobs.JobID, bytes, got, used uint64) {
+			t.Helper()
+			room, err := w.enter(t.Context(), job, bytes)
+			if err != nil || room != got || m.used != used {
+				t.Errorf("enter(%d, %d) = %d, %v with %d used, want %d and %d", job, bytes, room, err, m.used, got, used)
+			}
+		}
+		enter(1, 30, 30, 30)
+		w.leave(1, 30, true)
+		enter(1, 20, 30, 30) // the same worker
+		w.leave(1, 30, true)
+		enter(2, 20, 20, 50) // another job's: the first is being ended
+		w.leave(2, 20, false)
+		if m.used != 30 {
+			t.Errorf("%d used while the worker may be up", m.used)
+		}
+		time.Sleep(roomStays + time.Second)
+		if m.used != 0 {
+			t.Errorf("%d used when it has ended", m.used)
+		}
+		enter(1, 30, 30, 30)
+		w.leave(1, 30, true)
+		time.Sleep(roomStays + time.Second)
+		enter(1, 30, 30, 30) // too late for what was kept
+		w.leave(1, 30, false)
+		if m.used != 0 {
+			t.Errorf("%d used in the end", m.used)
+		}
+	})
+}

@@ -253,3 +253,79 @@ func TestStuckEndsTheClaim(t *testing.T) {
 		t.Error("the executor whose children they are is ended")
 	}
 }
+
+// echo is a persistent worker that says its number.
+const echo = `
+echo '{"ready": true}' >&4
+while read -r task <&3; do
+	n=${task#*\"task\":}; n=${n%%,*}
+	echo $$ > out
+	echo "{\"task\": $n, \"status\": 0}" >&4
+	echo '{"ready": true}' >&4
+done`
+
+// TestWorkerOutlivesItsClaim has the next claim find the worker of the last, and a
+// search, or a time without claims, end it.
+func TestWorkerOutlivesItsClaim(t *testing.T) {
+	p := newTestProcess(t, Config{}, defaultLimits)
+	base := t.TempDir()
+	if err := os.Mkdir(filepath.Join(base, "inputs"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	claim := func() string {
+		t.Helper()
+		task, got := scriptTask(t, echo, 2)
+		spec := &scripts.Spec{Template: &scripts.Task{Argv: []string{"/bin/sh", "-c", echo}, Outputs: []string{"out"}}, Axes: []scripts.Axis{{From: 0, To: 9}}, Worker: 3}
+		encoded, err := spec.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		task.Scripts.Spec, task.Scripts.Place.Base = encoded, base
+		ended := task.Scripts.Ended
+		task.Scripts.Ended = func(o scripts.Outcome, files []string) error {
+			b, err := os.ReadFile(filepath.Join(base, files[0]))
+			if err = errors.Join(err, os.RemoveAll(filepath.Join(base, filepath.Dir(files[0])))); err != nil {
+				return err
+			}
+			if err := ended(o, nil); err != nil {
+				return err
+			}
+			(*got)[len(*got)-1].Message = strings.TrimSpace(string(b))
+			return nil
+		}
+		if r, err := p.Run(t.Context(), task); err != nil || !r.OK || len(*got) != 3 {
+			t.Fatalf("Run = %+v, %v, %+v", r, err, *got)
+		}
+		for _, o := range *got {
+			if o.Class != scripts.OK || o.Message != (*got)[0].Message {
+				t.Errorf("the outcome is %+v, the worker was %s", o, (*got)[0].Message)
+			}
+		}
+		return (*got)[0].Message
+	}
+	first := claim()
+	if again := claim(); again != first {
+		t.Errorf("the second claim has the worker %s, the first had %s", again, first)
+	}
+	if _, err := p.Run(t.Context(), smallTask()); err != nil {
+		t.Fatal(err)
+	}
+	if runs(first) {
+		t.Error("the worker is up beside a search")
+	}
+	second := claim()
+	if second == first {
+		t.Error("a worker that was ended does tasks")
+	}
+	for began := time.Now(); runs(second); time.Sleep(50 * time.Millisecond) {
+		if time.Since(began) > WorkerIdle+30*time.Second {
+			t.Fatal("a worker stays up without claims")
+		}
+	}
+}
+
+// runs tells whether a process runs.
+func runs(pid string) bool {
+	_, err := os.Stat("/proc/" + pid)
+	return err == nil
+}
