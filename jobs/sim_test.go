@@ -503,6 +503,12 @@ func (e expectation) check(m *sim, c Command, o Outcome) error {
 		if o.Err() != nil {
 			break
 		}
+		if e.claim != nil && c.Last < e.claim.Range.First { // said twice
+			if m.leader.Digest() != e.digest && m.leader.now == e.now {
+				return fmt.Errorf("settle up to %d, said again, changed the ledger", c.Last)
+			}
+			break
+		}
 		m.finishes++
 		if e.claim == nil || c.Last > e.claim.Range.Last || len(c.Holders) < m.leader.CopiesRequired() {
 			return fmt.Errorf("settle %+v accepted for %+v", c, e.claim)
