@@ -282,7 +282,7 @@ func stampOf(root *os.Root, name string) (stamp, error) {
 	if !ok || !info.Mode().IsRegular() {
 		return stamp{}, fmt.Errorf("%s is not a regular file", name)
 	}
-	return stamp{uint64(st.Dev), st.Ino, uint64(st.Size), st.Ctim.Nano(), st.Mtim.Nano()}, nil
+	return stamp{st.Dev, st.Ino, uint64(st.Size), st.Ctim.Nano(), st.Mtim.Nano()}, nil
 }
 
 // verify reads a whole file, and gives its stamp when it has the right bytes.
