@@ -176,7 +176,7 @@ func (l *Log) raftConfig(notify chan<- bool) *raft.Config {
 	c.HeartbeatTimeout, c.ElectionTimeout = l.cfg.Timings.Heartbeat, l.cfg.Timings.Election
 	c.LeaderLeaseTimeout, c.CommitTimeout = l.cfg.Timings.Lease, l.cfg.Timings.Commit
 	c.MaxAppendEntries = 512
-	c.BatchApplyCh = true
+	c.BatchApplyCh = false // what its buffer holds when Raft stops is never answered
 	c.SnapshotThreshold = l.cfg.SnapshotEvery
 	c.TrailingLogs = l.cfg.SnapshotEvery
 	c.SnapshotInterval = snapshotCheck

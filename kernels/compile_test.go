@@ -75,8 +75,33 @@ func allSources(t *testing.T) map[string]string {
 	return sources
 }
 
+// alone runs the test that calls it in a process of its own, and returns false there: two
+// compilers that share LLVM's library, as those of PoCL and of hipRTC do on Debian, end
+// a process in which both are loaded.
+func alone(t *testing.T) bool {
+	t.Helper()
+	const mark = "SEEDMESH_TEST_ALONE"
+	if os.Getenv(mark) != "" {
+		return false
+	}
+	c := exec.Command(os.Args[0], "-test.v", "-test.run", "^"+t.Name()+"$")
+	c.Env = append(os.Environ(), mark+"=1")
+	out, err := c.CombinedOutput()
+	switch {
+	case err != nil:
+		t.Fatalf("%v\n%s", err, out)
+	case bytes.Contains(out, []byte("--- SKIP")):
+		t.Skipf("%s", out)
+	}
+	t.Logf("%s", out)
+	return true
+}
+
 // TestCompileHIP has AMD's own compiler make code of every program for gfx1030.
 func TestCompileHIP(t *testing.T) {
+	if alone(t) {
+		return
+	}
 	if _, err := gpu.CompileFor(gpu.HIP, gfx1030, `extern "C" __global__ void search() {}`); errors.Is(err, gpu.ErrNoCompiler) {
 		t.Skipf("hipRTC is missing; on Debian it is in libamdhip64-5 and libhiprtc-builtins5: %v", err)
 	}

@@ -74,7 +74,7 @@ func (p Plan) Sweep(ctx context.Context, e Envelope, show func(Row)) (*Report, e
 	}
 	r := newReport(p)
 	for _, set := range e.settings(p.standard(p.Devices[0])) {
-		if n := len(r.Rows); n > 0 && float64(set.Chunk) > longestCall*p.Time.Seconds()*r.Rows[n-1].Median {
+		if n := len(r.Rows); n > 1 && float64(set.Chunk) > longestCall*p.Time.Seconds()*r.Rows[n-1].Median {
 			break
 		}
 		row, err := p.row(ctx, p.Devices[0], p.Generators[0], set)
