@@ -321,6 +321,9 @@ func (n *Node) openSlots() error {
 			return fmt.Errorf("slot %d: %w", i, err)
 		}
 		n.later(exec.Close)
+		if err := n.site.clear(uint32(i)); err != nil {
+			n.cfg.Logger.Warn("what an earlier life of this node ran is not cleared away", "slot", i, "err", err)
+		}
 		n.workers = append(n.workers, &worker{
 			n: n, id: jobs.SlotID{Node: n.id, Index: uint32(i)}, exec: exec, settled: map[uint64]time.Time{}, checks: make(chan *recheck),
 			proof: newProof(c.Device),

@@ -175,6 +175,14 @@ func (s *site) place(slot uint32) scripts.Place {
 	return p
 }
 
+// clear ends and removes what scripts of an earlier life of the node have left.
+func (s *site) clear(slot uint32) error {
+	if s.root == nil {
+		return nil
+	}
+	return scripts.Sweep(s.place(slot))
+}
+
 // supply has the inputs of a job and its list of tasks on this node, verified.
 func (s *site) supply(ctx context.Context, spec *scripts.Spec) (links []scripts.Link, list string, err error) {
 	if d, ok := rowsOf(spec); ok {

@@ -146,3 +146,29 @@ func TestLandlock(t *testing.T) {
 		t.Errorf("the hidden file is %q, %v", b, err)
 	}
 }
+
+// TestSweep has a place as a node leaves it that is killed at its tasks: with a process and files.
+func TestSweep(t *testing.T) {
+	p := Place{Base: t.TempDir(), Name: "3", UID: -1, GID: -1}
+	left := filepath.Join(p.Base, "3", "work", "made", "half.bin")
+	if err := os.MkdirAll(filepath.Dir(left), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(left, []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command("sleep", "300")
+	c.Env = []string{p.mark()}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := Sweep(p); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Wait(); err == nil || err.Error() != "signal: killed" {
+		t.Errorf("the process ended with %v", err)
+	}
+	if found, err := os.ReadDir(filepath.Join(p.Base, "3", "work")); err != nil || len(found) > 0 {
+		t.Errorf("the place still has %v, %v", found, err)
+	}
+}

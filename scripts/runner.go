@@ -95,10 +95,8 @@ func NewRunner(p Place) (*Runner, error) {
 	if err := limitResources(p.UID >= 0); err != nil {
 		return nil, fmt.Errorf("scripts: limit the resources: %w", err)
 	}
-	mark := "SEEDMESH_PLACE=" + filepath.Join(p.Base, p.Name)
-	endMarked(mark)
-	p.Group.kill() // and those that have dropped the mark
-	if err := p.evict(); err != nil {
+	p.Group.kill() // those that have dropped the mark
+	if err := p.vacate(); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Join(p.Base, p.Name), placeMode); err != nil {
@@ -109,7 +107,7 @@ func NewRunner(p Place) (*Runner, error) {
 		return nil, fmt.Errorf("scripts: %w", err)
 	}
 	r := &Runner{place: p, root: root, out: newStream(), err: newStream()}
-	for _, dir := range []string{"work", "tmp", "out"} {
+	for _, dir := range ofTasks {
 		if err := r.makeDir(dir); err != nil {
 			return nil, errors.Join(err, root.Close())
 		}
@@ -122,13 +120,44 @@ func NewRunner(p Place) (*Runner, error) {
 	r.shortage.passed()
 	work := filepath.Join(p.Base, p.Name, "work")
 	r.env = append(inherited(os.Environ()), "HOME="+work, "TMPDIR="+filepath.Join(p.Base, p.Name, "tmp"),
-		mark, fmt.Sprintf("SEEDMESH_SLOT=%d", p.Slot))
+		p.mark(), fmt.Sprintf("SEEDMESH_SLOT=%d", p.Slot))
 	r.env = append(r.env, p.Env...)
 	r.launch, err = launcher(p)
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
 	return r, nil
+}
+
+// ofTasks are the directories of a place that belong to the task that runs.
+var ofTasks = []string{"work", "tmp", "out"}
+
+// mark is in the environment of every process that runs in a place.
+func (p Place) mark() string { return "SEEDMESH_PLACE=" + filepath.Join(p.Base, p.Name) }
+
+// vacate ends what runs in a place.
+func (p Place) vacate() error {
+	endMarked(p.mark())
+	return p.evict()
+}
+
+// Sweep ends what a node that was killed has left running in a place that no runner has, and
+// removes what its tasks made there.
+func Sweep(p Place) error {
+	if err := p.vacate(); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(p.Base)
+	if err != nil {
+		return fmt.Errorf("scripts: %w", err)
+	}
+	r := &Runner{place: p, root: root}
+	for _, dir := range ofTasks {
+		if _, missing := root.Lstat(r.path(dir)); missing == nil && err == nil {
+			err = r.empty(r.path(dir))
+		}
+	}
+	return errors.Join(err, root.Close())
 }
 
 // maxProcesses bounds those of the scripts' user on the whole machine.
