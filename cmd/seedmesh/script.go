@@ -163,7 +163,13 @@ func parseJobsFile(rows json.RawMessage) (*jobsFile, error) {
 	known := []string{"job_id", "script", "args", "gpu_id", "expected_output", "chunk_file", "seed_count", "timeout", "needs"}
 	for _, k := range keys {
 		for key := range k {
-			if !slices.Contains(known, key) && !slices.Contains(f.unknown, key) {
+			if slices.Contains(known, key) {
+				continue
+			}
+			if meant := nearest(key, known); meant != "" {
+				key += " (did you mean " + meant + "?)"
+			}
+			if !slices.Contains(f.unknown, key) {
 				f.unknown = append(f.unknown, key)
 			}
 		}

@@ -164,6 +164,7 @@ func TestExec(t *testing.T) {
 		"no variable":     {"exec", "--env", "A", "--", "true"},
 		"no mode":         {"exec", "--mode", "daemon", "--", "true"},
 		"no worker":       {"exec", "--mode", "worker", "--", "::", "true"},
+		"no ::":           {"exec", "--mode", "worker", "--array", "1-5", "--", "python3", "worker.py", "{}"},
 	} {
 		if _, _, r := submitted(t, args...); r.code != exitUsage {
 			t.Errorf("%s: got %+v", name, r)

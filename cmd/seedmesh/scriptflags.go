@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -102,11 +103,17 @@ func (f *scriptFlags) spec(s *shipment) (*scripts.Spec, error) {
 // modeWorker is the mode whose processes stay up.
 const modeWorker = "worker"
 
+// placeholder is where a word of a task takes a value.
+var placeholder = regexp.MustCompile(`\{\w*\}`)
+
 // workerWords takes the :: out of a command that starts a worker before it, and
 // gives its tasks what stands behind. Without one all words start the worker.
 func workerWords(argv []string) (words []string, command int, err error) {
 	switch k := slices.Index(argv, "::"); k {
 	case -1:
+		if i := slices.IndexFunc(argv, placeholder.MatchString); i >= 0 {
+			return nil, 0, &usageError{what: fmt.Sprintf("%s is a word of a task, and the words of tasks stand behind ::", clip(argv[i])), next: "such as: seedmesh exec --mode worker --array 1-9 -- python3 worker.py :: {}"}
+		}
 		return argv, len(argv), nil
 	case 0:
 		return nil, 0, &usageError{what: "nothing before :: starts a worker", next: "such as: seedmesh exec --mode worker -- python3 worker.py :: {}"}
