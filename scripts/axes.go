@@ -81,7 +81,7 @@ func (s *Spec) Task(n uint64) (Task, error) {
 	if t.ID = fill.Replace(t.ID); t.ID == "" {
 		t.ID = strings.ReplaceAll(strings.Join(names, ","), "/", "_")
 	}
-	return t, t.validate()
+	return t, t.Validate()
 }
 
 func replaceAll(r *strings.Replacer, list []string) []string {

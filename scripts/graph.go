@@ -39,7 +39,7 @@ func Arrange(tasks []Task, needs [][]string) ([]Task, error) {
 				any = false
 			}
 			if !known {
-				return nil, wrong("name it as its job_id does", "the task %.60q needs %.60q, which is not there", tasks[i].ID, name)
+				return nil, wrong("name it by its id", "the task %.60q needs %.60q, which is not there", tasks[i].ID, name)
 			}
 			edges[i] = append(edges[i], edge{k, any})
 		}

@@ -112,7 +112,7 @@ func (l *rows) row(n uint64, most uint64) ([]byte, error) {
 func WriteList(w io.Writer, tasks []Task) error {
 	return writeRows(w, listMagic, len(tasks), func(i int) ([]byte, error) {
 		t := tasks[i]
-		if err := t.validate(); err != nil {
+		if err := t.Validate(); err != nil {
 			return nil, err
 		}
 		if err := t.checkNeeds(uint64(i)); err != nil {
@@ -155,5 +155,5 @@ func (l *List) Task(n uint64) (t Task, err error) {
 	if err := t.checkNeeds(n); err != nil {
 		return t, err
 	}
-	return t, t.validate()
+	return t, t.Validate()
 }

@@ -199,7 +199,7 @@ func (s *Spec) Validate() error {
 		if err := s.checkAxes(); err != nil {
 			return err
 		}
-		if err := s.Template.validate(); err != nil {
+		if err := s.Template.Validate(); err != nil {
 			return err
 		}
 	}
@@ -225,7 +225,8 @@ func (s *Spec) Validate() error {
 	return checkOutputs(s.Outputs)
 }
 
-func (t *Task) validate() error {
+// Validate refuses a task that no node can run.
+func (t *Task) Validate() error {
 	size := 0
 	for _, a := range t.Argv {
 		if strings.ContainsRune(a, 0) {

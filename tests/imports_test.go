@@ -54,7 +54,7 @@ var owners = map[string][]string{
 	"go.etcd.io/bbolt":                 {"consensus"},
 	"github.com/quic-go/quic-go":       {"transport"},
 	"github.com/hashicorp/memberlist":  {"node"},
-	"github.com/pelletier/go-toml":     {"node"},
+	"github.com/pelletier/go-toml":     {"node", "cmd/seedmesh"},
 	"github.com/klauspost/compress":    {"node/blob"},
 	"github.com/spf13/cobra":           {"cmd/seedmesh"},
 	"github.com/spf13/pflag":           {"cmd/seedmesh"},

@@ -13,13 +13,7 @@ import (
 )
 
 func newExec(e *env) *cobra.Command {
-	var (
-		f      scriptFlags
-		array  string
-		matrix []string
-		split  string
-		size   string
-	)
+	var f execFlags
 	c := &cobra.Command{
 		Use:   "exec [flags] -- CMD ARGS...",
 		Short: "Run a command on the slots of the mesh, once or for each value of an array",
@@ -45,38 +39,59 @@ With --mode worker the words up to :: start a process that stays up; each task g
 			}
 			s := newShipment()
 			defer func() { _ = s.remove() }() // temporary files
-			spec, err := f.spec(s)
+			spec, err := f.template(s, args)
 			if err != nil {
 				return err
 			}
-			if spec.Axes, err = parseAxes(array, matrix); err != nil {
-				return err
-			}
-			if split != "" {
-				if spec.Split, err = s.split(split, size); err != nil {
-					return err
-				}
-			}
-			if f.mode == modeWorker {
-				if args, spec.Worker, err = workerWords(args); err != nil {
-					return err
-				}
-			}
-			argv, err := s.ship(args)
-			if err != nil {
-				return err
-			}
-			spec.Template = &scripts.Task{Argv: argv}
-			spec.Outputs, spec.Template.Outputs = ownOutputs(spec.Outputs, spec.Axes)
 			return f.run(c.Context(), e, spec, s)
 		},
 	}
 	f.register(c)
-	c.Flags().StringVar(&array, "array", "", "run it for the numbers A-B, both included, or for a list such as 1,5,9-12")
-	c.Flags().StringVar(&split, "split", "", "FILE.json, .jsonl or .csv: run it for parts of this input, which each task finds under the file's name; outputs are joined in order")
-	c.Flags().StringVar(&size, "chunk-size", "auto", "items of --split that a task gets; auto is as many as time and memory allow")
-	c.Flags().StringArrayVar(&matrix, "matrix", nil, "NAME=V1,V2,...: run it for every combination of values (may be repeated)")
 	return c
+}
+
+// execFlags are the flags of exec.
+type execFlags struct {
+	scriptFlags
+	array  string
+	matrix []string
+	split  string
+	size   string
+}
+
+func (f *execFlags) register(c *cobra.Command) {
+	f.scriptFlags.register(c)
+	c.Flags().StringVar(&f.array, "array", "", "run the command for the numbers A-B, both included, or for a list such as 1,5,9-12")
+	c.Flags().StringVar(&f.split, "split", "", "FILE.json, .jsonl or .csv: run the command for parts of this input, which each task finds under the file's name; outputs are joined in order")
+	c.Flags().StringVar(&f.size, "chunk-size", "auto", "items of --split that a task gets; auto is as many as time and memory allow")
+	c.Flags().StringArrayVar(&f.matrix, "matrix", nil, "NAME=V1,V2,...: run the command for every combination of values (may be repeated)")
+}
+
+// template is a job of one command; what it needs is shipped.
+func (f *execFlags) template(s *shipment, argv []string) (*scripts.Spec, error) {
+	spec, err := f.spec(s)
+	if err != nil {
+		return nil, err
+	}
+	if spec.Axes, err = parseAxes(f.array, f.matrix); err != nil {
+		return nil, err
+	}
+	if f.split != "" {
+		if spec.Split, err = s.split(f.split, f.size); err != nil {
+			return nil, err
+		}
+	}
+	if f.mode == modeWorker {
+		if argv, spec.Worker, err = workerWords(argv); err != nil {
+			return nil, err
+		}
+	}
+	if argv, err = s.ship(argv); err != nil {
+		return nil, err
+	}
+	spec.Template = &scripts.Task{Argv: argv}
+	spec.Outputs, spec.Template.Outputs = ownOutputs(spec.Outputs, spec.Axes)
+	return spec, nil
 }
 
 // maxListed bounds the numbers of an array that is not one range.

@@ -10,18 +10,14 @@ import (
 )
 
 func newPlanScript(e *env) *cobra.Command {
-	var f scriptFlags
+	var f fileFlags
 	c := &cobra.Command{
-		Use:   "script JOBS.json",
-		Short: "The tasks of a jobs file, where they would run, and for how long",
+		Use:   "script FILE",
+		Short: "The tasks of a job.toml or a jobs file, where they would run, and for how long",
 		Long:  "plan script takes the flags of script. It sends no files.",
-		Args:  exactArgs("JOBS.json"),
+		Args:  exactArgs("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
-			file, err := readJobsFile(args[0])
-			if err != nil {
-				return err
-			}
-			b, err := f.batch(e, file, false)
+			b, err := f.read(e, c, args[0])
 			if err != nil {
 				return err
 			}

@@ -18,26 +18,46 @@ import (
 )
 
 func newScript(e *env) *cobra.Command {
-	var (
-		f         scriptFlags
-		honourGPU bool
-	)
+	var f fileFlags
 	c := &cobra.Command{
-		Use:   "script JOBS.json",
-		Short: "Run the tasks of a jobs file on the slots of the mesh",
-		Long: `script runs a jobs file: {"jobs": [...]} or a bare list. Each entry has job_id, script and args, and may have
+		Use:   "script FILE",
+		Short: "Run the job of a job.toml, or the tasks of a jobs file, on the slots of the mesh",
+		Long: `script runs the job that FILE, in TOML or as the same structure in JSON, describes:
+
+  name = "train"                # any flag below is a key, with _ for -; flags given here go first
+  attempts = 2
+  input = ["data.csv"]          # a list where the flag may be repeated
+  output = ["out-{}.json"]
+  array = "1-100"               # for a command, as in exec; so are split, chunk_size, and matrix,
+  command = ["python3", "train.py", "--fold", "{}", "--out", "out-{}.json"]
+
+which may be a table: [matrix] with lr = [0.1, 0.01], its names in the order of the alphabet. env may be one too.
+Instead of a command there may be tasks:
+
+  [[task]]
+  id = "train"
+  script = "train.py"           # and args, or command = ["python3", "train.py", ...]
+  args = ["--out", "model.bin"]
+  output = ["model.bin"]        # beside those of all; input is for all
+  timeout = "10m"
+
+  [[task]]
+  id = "test"
+  command = ["./test.sh"]
+  needs = ["train"]             # that must have succeeded before, or, written ID:any, ended
+
+It also runs the jobs files of the original: {"jobs": [...]} or a bare list. Each entry has job_id, script and args, and may have
 expected_output (a file that must be there, and valid, in the end; without it what --output-file names), chunk_file (an input), timeout (seconds),
-needs (a list of job_ids that must have succeeded before, or, written ID:any, ended) and gpu_id (a hint, which is ignored without --honour-gpu-id). Scripts and chunk files are sent along; paths are
-those of the working directory that each task gets for itself.`,
-		Example: `  seedmesh script scorer_jobs.json --output-dir results
+needs (a list of job_ids) and gpu_id (a hint, in a [[task]] too, which is ignored without --honour-gpu-id). These have a time limit of 2 hours
+and --valid auto where nothing else is said.
+
+Scripts and chunk files are sent along; paths are those of the working directory that each task gets for itself.`,
+		Example: `  seedmesh script job.toml --wait
+  seedmesh script scorer_jobs.json --output-dir results
   seedmesh script jobs.json --preserve-paths --input data/`,
-		Args: exactArgs("JOBS.json"),
+		Args: exactArgs("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
-			file, err := readJobsFile(args[0])
-			if err != nil {
-				return err
-			}
-			b, err := f.batch(e, file, honourGPU)
+			b, err := f.read(e, c, args[0])
 			if err != nil {
 				return err
 			}
@@ -46,47 +66,112 @@ those of the working directory that each task gets for itself.`,
 		},
 	}
 	f.register(c)
-	c.Flags().BoolVar(&honourGPU, "honour-gpu-id", false, "show each script the GPU that its entry's gpu_id names, and give it that as --gpu-id, instead of the slot's own")
 	return c
 }
 
-// A batch is the tasks of a jobs file, as the mesh runs them.
+// fileFlags are the flags of script.
+type fileFlags struct {
+	execFlags
+	honourGPU bool
+}
+
+func (f *fileFlags) register(c *cobra.Command) {
+	f.execFlags.register(c)
+	c.Flags().BoolVar(&f.honourGPU, "honour-gpu-id", false, "show each script the GPU that its entry's gpu_id names, and give it that as --gpu-id, instead of the slot's own")
+}
+
+// read lays out what a file of any form describes.
+func (f *fileFlags) read(e *env, c *cobra.Command, name string) (*batch, error) {
+	job, err := readJobFile(name)
+	if err != nil {
+		return nil, err
+	}
+	if job != nil {
+		return f.lay(e, c, job)
+	}
+	file, err := readJobsFile(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.noCommand("a jobs file"); err != nil {
+		return nil, err
+	}
+	return f.batch(e, file, f.honourGPU)
+}
+
+// noCommand refuses what only a command has.
+func (f *execFlags) noCommand(what string) error {
+	if f.array == "" && len(f.matrix) == 0 && f.split == "" {
+		return nil
+	}
+	return &usageError{what: "array, matrix and split are for one command, and this is " + what, next: "leave them out"}
+}
+
+// A batch is the tasks of a file, as the mesh runs them.
 type batch struct {
 	spec     *scripts.Spec
-	tasks    []scripts.Task
+	tasks    []scripts.Task // none where the job is of one command
 	shipment *shipment
 }
 
 // batch lays the tasks of a jobs file out, and warns of what has no effect.
 func (f *scriptFlags) batch(e *env, file *jobsFile, honourGPU bool) (*batch, error) {
-	b := &batch{shipment: newShipment()}
-	var err error
-	if b.spec, err = f.spec(b.shipment); err != nil {
+	s := newShipment()
+	spec, err := f.spec(s)
+	if err != nil {
 		return nil, err
 	}
-	if b.tasks, err = file.tasks(b.shipment); err != nil {
+	entries, err := file.lay(s)
+	if err != nil {
 		return nil, err
 	}
 	for _, w := range file.warnings(honourGPU) {
 		_, _ = fmt.Fprintln(e.stderr, "warning: "+w)
 	}
-	b.spec.GPUHint = honourGPU
-	if f.mode == modeWorker {
-		if b.spec.Worker, err = file.workerWords(b.tasks); err != nil {
-			return nil, errors.Join(err, b.shipment.remove())
+	spec.GPUHint = honourGPU
+	if spec.Valid == "" {
+		spec.Valid = "auto"
+	}
+	if spec.TimeoutMS == 0 {
+		spec.TimeoutMS = uint64(defaultTimeout.Milliseconds())
+	}
+	b, err := s.batch(spec, entries, f.mode)
+	if err != nil {
+		return nil, errors.Join(err, s.remove())
+	}
+	return b, nil
+}
+
+// An entry is a task as a file says it.
+type entry struct {
+	task  scripts.Task
+	needs []string // as scripts.Arrange takes them
+	words int      // of its command that start a worker
+}
+
+// batch puts the tasks of a job into order, and has the list of them shipped.
+func (s *shipment) batch(spec *scripts.Spec, entries []entry, mode string) (*batch, error) {
+	tasks, needs, seen := make([]scripts.Task, len(entries)), make([][]string, len(entries)), map[string]bool{}
+	for i, n := range entries {
+		if seen[n.task.ID] {
+			return nil, &usageError{what: fmt.Sprintf("two tasks have the id %q", clip(n.task.ID)), next: "give every task its own"}
 		}
+		if mode == modeWorker && n.words != entries[0].words {
+			return nil, &usageError{what: "the tasks of this file do not start a worker alike", next: "make one file of the Python scripts, and one of the other programs"}
+		}
+		seen[n.task.ID] = true
+		tasks[i], needs[i] = n.task, n.needs
 	}
-	if b.spec.Valid == "" {
-		b.spec.Valid = "auto"
+	if mode == modeWorker {
+		spec.Worker = entries[0].words
 	}
-	if b.spec.TimeoutMS == 0 {
-		b.spec.TimeoutMS = uint64(defaultTimeout.Milliseconds())
+	b := &batch{spec: spec, shipment: s}
+	var err error
+	if b.tasks, err = scripts.Arrange(tasks, needs); err != nil {
+		return nil, err
 	}
-	b.spec.List, err = b.shipment.list(b.tasks)
-	if err == nil {
-		return b, nil
-	}
-	return nil, errors.Join(err, b.shipment.remove())
+	spec.List, err = s.list(b.tasks)
+	return b, err
 }
 
 // maxJobsFile bounds a jobs file, in bytes.
@@ -122,8 +207,8 @@ func readJobsFile(name string) (*jobsFile, error) {
 	return f, nil
 }
 
-// readRows reads a file of jobs, which is a list or {"jobs": [...]}, and gives the list.
-func readRows(name string) (json.RawMessage, error) {
+// readFileOfJobs reads a file of any form that says what is to be run.
+func readFileOfJobs(name string) ([]byte, error) {
 	in, err := os.Open(name)
 	if err != nil {
 		return nil, fileError("the jobs file cannot be read:", err)
@@ -135,6 +220,15 @@ func readRows(name string) (json.RawMessage, error) {
 	}
 	if len(b) > maxJobsFile {
 		return nil, &usageError{what: fmt.Sprintf("%s has more than %d bytes", name, maxJobsFile), next: "split it"}
+	}
+	return b, nil
+}
+
+// readRows reads a file of jobs, which is a list or {"jobs": [...]}, and gives the list.
+func readRows(name string) (json.RawMessage, error) {
+	b, err := readFileOfJobs(name)
+	if err != nil {
+		return nil, err
 	}
 	if b = bytes.TrimSpace(b); len(b) == 0 || b[0] != '{' {
 		return b, nil
@@ -178,32 +272,30 @@ func parseJobsFile(rows json.RawMessage) (*jobsFile, error) {
 	return f, nil
 }
 
+const hintIgnored = "gpu_id is ignored: each task sees the GPU of the slot that it runs in; --honour-gpu-id has it count"
+
 // warnings names what has no effect.
 func (f *jobsFile) warnings(honourGPU bool) (list []string) {
 	if len(f.unknown) > 0 {
 		list = append(list, "keys without a meaning here: "+strings.Join(f.unknown, ", "))
 	}
 	if !honourGPU && slices.ContainsFunc(f.entries, func(j jobsEntry) bool { return j.GPU != nil }) {
-		list = append(list, "gpu_id is ignored: each task sees the GPU of the slot that it runs in; --honour-gpu-id has it count")
+		list = append(list, hintIgnored)
 	}
 	return list
 }
 
-// tasks are the entries as the mesh runs them; what they need is shipped.
-func (f *jobsFile) tasks(s *shipment) ([]scripts.Task, error) {
-	tasks, needs, seen := make([]scripts.Task, len(f.entries)), make([][]string, len(f.entries)), map[string]bool{}
+// lay gives the entries as tasks; what they need is shipped.
+func (f *jobsFile) lay(s *shipment) ([]entry, error) {
+	entries := make([]entry, len(f.entries))
 	for i, j := range f.entries {
 		t, err := j.task(s)
 		if err != nil {
 			return nil, err
 		}
-		if seen[t.ID] {
-			return nil, &usageError{what: fmt.Sprintf("two jobs have the job_id %q", clip(t.ID)), next: "give every job its own"}
-		}
-		seen[t.ID] = true
-		tasks[i], needs[i] = t, j.Needs
+		entries[i] = entry{t, j.Needs, len(t.Argv) - len(j.Args)}
 	}
-	return scripts.Arrange(tasks, needs)
+	return entries, nil
 }
 
 func (j jobsEntry) task(s *shipment) (t scripts.Task, err error) {
@@ -244,17 +336,6 @@ func (j jobsEntry) task(s *shipment) (t scripts.Task, err error) {
 		t.Argv = append(t.Argv, rewritten(text, j.Chunk, chunk))
 	}
 	return t, nil
-}
-
-// workerWords is how many words start each script, which must be as many for all.
-func (f *jobsFile) workerWords(tasks []scripts.Task) (int, error) {
-	words := len(tasks[0].Argv) - len(f.entries[0].Args)
-	for i, t := range tasks {
-		if len(t.Argv)-len(f.entries[i].Args) != words {
-			return 0, &usageError{what: "the scripts of this file are not started alike", next: "make one jobs file of the Python scripts, and one of the other programs"}
-		}
-	}
-	return words, nil
 }
 
 // outputFile is what follows --output-file in the arguments, or empty.
