@@ -238,7 +238,7 @@ func put(f *pflag.Flag, value any) bool {
 		return ok && f.Value.Set(text) == nil
 	}
 	var texts []string
-	ok := true
+	var ok bool
 	switch v := value.(type) {
 	case []any:
 		texts, ok = scalars(v)
