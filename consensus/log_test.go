@@ -466,6 +466,7 @@ func TestFollowersHearOfCommitsAtOnce(t *testing.T) {
 		const latency = 5 * time.Millisecond
 		c := newSlowCluster(t, 3, latency)
 		defer c.close()
+		time.Sleep(time.Second) // of fake time: the voters that were added last have caught up
 		for n := range 5 {
 			_, index, err := c.leader().Propose(t.Context(), jobs.Request{Command: submit(n)})
 			if err != nil {
