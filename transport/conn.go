@@ -185,6 +185,7 @@ func (c *Conn) SetWriteDeadline(t time.Time) error { return c.stream.SetWriteDea
 
 // An inbox holds the accepted streams of one kind until Accept takes them.
 type inbox struct {
+	kind  Kind
 	queue chan *Conn
 
 	mu        sync.Mutex
@@ -192,8 +193,8 @@ type inbox struct {
 	listening bool
 }
 
-func newInbox() *inbox {
-	return &inbox{queue: make(chan *Conn, acceptBacklog), stop: make(chan struct{})}
+func newInbox(kind Kind) *inbox {
+	return &inbox{kind: kind, queue: make(chan *Conn, acceptBacklog), stop: make(chan struct{})}
 }
 
 // open begins a listener's time and returns the channel that ends it.

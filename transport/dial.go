@@ -64,6 +64,7 @@ type session struct {
 	ready chan struct{} // closed when the fields up to web are final
 	err   error
 	web   *http3.RawClientConn // of KindHTTP3 only
+	lane  *lane                // of the others
 
 	// guarded by Endpoint.mu
 	conn  *quic.Conn // nil until the peer is proven good
@@ -177,6 +178,11 @@ func (e *Endpoint) drop(s *session) {
 func (e *Endpoint) run(s *session, to Peer) {
 	defer e.drop(s)
 	conn, peer, err := e.connect(e.ctx, s.key.kind, to)
+	if err == nil && s.key.kind != KindHTTP3 {
+		if s.lane, err = newLane(conn, s.key.kind, peer.ID, true); err != nil {
+			conn.CloseWithError(endCode, err.Error())
+		}
+	}
 	if err != nil {
 		if e.ctx.Err() != nil {
 			err = net.ErrClosed
@@ -188,6 +194,9 @@ func (e *Endpoint) run(s *session, to Peer) {
 	}
 	if s.key.kind == KindHTTP3 {
 		s.web = e.webClient(conn)
+	} else {
+		e.lanes.add(s.lane)
+		defer e.lanes.remove(s.lane)
 	}
 	e.mu.Lock()
 	s.conn, s.peer, s.since = conn, peer, time.Now()

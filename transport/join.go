@@ -165,7 +165,7 @@ func join(ctx context.Context, conn net.PacketConn, addr string, caDigest [32]by
 	if err != nil {
 		return nil, err
 	}
-	socket := newSocket(conn, func([]byte, net.Addr) {})
+	socket := &socket{PacketConn: conn}
 	transport := &quic.Transport{Conn: socket.forQUIC()}
 	defer transport.Close()
 	peer, err := transport.Dial(ctx, to, &tls.Config{

@@ -54,7 +54,7 @@ func TestJoinKeepsTheSecret(t *testing.T) {
 	bubble(t, func(t *testing.T, m *mesh) {
 		foreign := authority(t, "orchard")
 		strangers := m.listen(addr(1))
-		transport := &quic.Transport{Conn: newSocket(strangers, nil)}
+		transport := &quic.Transport{Conn: &socket{PacketConn: strangers}}
 		defer func() { transport.Close(); strangers.Close() }()
 		var certificate atomic.Pointer[tls.Certificate]
 		l, err := transport.Listen(&tls.Config{
@@ -182,7 +182,7 @@ func TestJoinersOfBadWill(t *testing.T) {
 		e.ServeJoin(func(context.Context, net.Addr, []byte) ([]byte, error) { handled.Add(1); return nil, nil })
 		knock := func(kinds ...string) *quic.Conn {
 			conn := m.listen("10.0.9.9:0")
-			transport := &quic.Transport{Conn: newSocket(conn, nil)}
+			transport := &quic.Transport{Conn: &socket{PacketConn: conn}}
 			t.Cleanup(func() { transport.Close(); conn.Close() })
 			q, err := transport.Dial(within(t, 5*time.Second), e.Addr(), &tls.Config{NextProtos: kinds, InsecureSkipVerify: true, ServerName: "x"}, &quic.Config{KeepAlivePeriod: time.Second})
 			if err != nil {

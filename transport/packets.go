@@ -76,15 +76,12 @@ func (e *Endpoint) takePacket(data []byte, from net.Addr) {
 	e.packets <- Packet{append([]byte(nil), data...), from, time.Now()}
 }
 
-// A socket lies between quic-go and the real socket and takes our packets out. quic-go
-// would hand them over as well, but queues 32 only and drops the rest in silence.
+// A socket lies between quic-go and the real socket and takes our packets out, by the mark
+// they begin with. quic-go would hand them over as well, but queues 32 only and drops the
+// rest in silence.
 type socket struct {
 	net.PacketConn
-	take func(data []byte, from net.Addr)
-}
-
-func newSocket(conn net.PacketConn, take func([]byte, net.Addr)) *socket {
-	return &socket{conn, take}
+	take map[byte]func(data []byte, from net.Addr) // what follows the mark
 }
 
 // forQUIC is what quic-go reads from: for a real UDP socket one that still does batches,
@@ -98,10 +95,10 @@ func (s *socket) forQUIC() net.PacketConn {
 
 // ours takes a packet out if it is marked.
 func (s *socket) ours(data []byte, from net.Addr) bool {
-	if len(data) == 0 || data[0] != packetMark {
+	if len(data) == 0 || s.take[data[0]] == nil {
 		return false
 	}
-	s.take(data[1:], from)
+	s.take[data[0]](data[1:], from)
 	return true
 }
 

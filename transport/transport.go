@@ -11,7 +11,7 @@
 // connection throws away what was not yet sent.
 //
 // Read transport.go for the endpoint, dial.go for outgoing and conn.go for single streams,
-// packets.go for gossip, http3.go for the API, join.go and identity.go for who may talk.
+// packets.go for gossip, ask.go for questions that fit into a datagram, http3.go for the API, join.go and identity.go for who may talk.
 package transport
 
 import (
@@ -166,6 +166,7 @@ type Endpoint struct {
 	webUp   chan struct{} // closed when web is set
 	join    atomic.Pointer[joinServer]
 	packets chan Packet
+	lanes   *lanes
 	stats   counters
 
 	ctx    context.Context // ends with Close
@@ -195,15 +196,16 @@ func Open(cfg Config) (*Endpoint, error) {
 		from:     map[Kind]*quic.Transport{},
 		webUp:    make(chan struct{}),
 		packets:  make(chan Packet, PacketQueue),
+		lanes:    newLanes(),
 		done:     make(chan struct{}),
 		sessions: map[sessionKey]*session{},
 		accepted: map[*quic.Conn]Peer{},
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	for _, kind := range cfg.Kinds {
-		e.inboxes[kind] = newInbox()
+		e.inboxes[kind] = newInbox(kind)
 	}
-	e.socket = newSocket(cfg.Conn, e.takePacket)
+	e.socket = &socket{cfg.Conn, map[byte]func([]byte, net.Addr){packetMark: e.takePacket, askMark: e.takeAsk}}
 	flood := &bucket{}
 	e.quic = &quic.Transport{
 		Conn:                e.socket.forQUIC(),
@@ -220,10 +222,12 @@ func Open(cfg Config) (*Endpoint, error) {
 	}
 	for _, kind := range cfg.Kinds {
 		if conn := cfg.DialFrom(kind); conn != nil {
-			e.from[kind] = &quic.Transport{Conn: newSocket(conn, func([]byte, net.Addr) {}).forQUIC()}
+			own := &socket{conn, map[byte]func([]byte, net.Addr){askMark: e.takeAsk}}
+			e.from[kind] = &quic.Transport{Conn: own.forQUIC()}
 		}
 	}
 	e.start(e.acceptConnections)
+	e.start(e.answerQuestions)
 	return e, nil
 }
 
@@ -417,6 +421,13 @@ func (e *Endpoint) dismiss(conn *quic.Conn) {
 // serveStreams hands a connection's streams to the listener of their kind. The loop stands
 // still while nobody accepts: then the peer's stream limit holds it back.
 func (e *Endpoint) serveStreams(conn *quic.Conn, in *inbox, peer Peer) {
+	l, err := newLane(conn, in.kind, peer.ID, false)
+	if err != nil {
+		conn.CloseWithError(endCode, err.Error())
+		return
+	}
+	e.lanes.add(l)
+	defer e.lanes.remove(l)
 	for {
 		stream, err := conn.AcceptStream(conn.Context())
 		if err != nil {
@@ -513,6 +524,7 @@ type Stats struct {
 	PeersRefused               uint64 // handshakes that failed at the peer's certificate
 	PacketsOut, PacketsIn      uint64
 	PacketsDropped             uint64 // because Packets was not read fast enough
+	Asked, Answered            uint64 // questions sent, and those of others that were answered
 	Joins, JoinsRefused, Pings uint64 // JoinsRefused: by rate or form, not by the handler
 }
 
@@ -520,6 +532,7 @@ type counters struct {
 	dials, dialFailures, streamsOut, streamsIn, refused atomic.Uint64
 	packetsOut, packetsIn, packetsDropped               atomic.Uint64
 	joins, joinsRefused, pings                          atomic.Uint64
+	asked, answered                                     atomic.Uint64
 }
 
 // Stats returns a snapshot; its fields are read one after the other.
@@ -531,7 +544,7 @@ func (e *Endpoint) Stats() Stats {
 		PacketsOut:   e.stats.packetsOut.Load(), PacketsIn: e.stats.packetsIn.Load(),
 		PacketsDropped: e.stats.packetsDropped.Load(),
 		Joins:          e.stats.joins.Load(), JoinsRefused: e.stats.joinsRefused.Load(),
-		Pings: e.stats.pings.Load(),
+		Pings: e.stats.pings.Load(), Asked: e.stats.asked.Load(), Answered: e.stats.answered.Load(),
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

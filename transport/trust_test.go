@@ -16,7 +16,7 @@ import (
 func (m *mesh) knock(t *testing.T, addr string, conf *tls.Config) (*quic.Conn, error) {
 	t.Helper()
 	conn := m.listen("10.0.9.9:0")
-	transport := &quic.Transport{Conn: newSocket(conn, nil)}
+	transport := &quic.Transport{Conn: &socket{PacketConn: conn}}
 	t.Cleanup(func() { transport.Close(); conn.Close() })
 	ctx := within(t, 5*time.Second)
 	to, err := resolve(ctx, addr, conn.LocalAddr())

@@ -51,6 +51,10 @@ func TestRealSockets(t *testing.T) {
 	if got, err := io.ReadAll(c); !bytes.Equal(got, data) || err != nil {
 		t.Errorf("echo of %d bytes = %d bytes, %v", len(data), len(got), err)
 	}
+	b.Answer(kindRaft, func(_ string, question []byte) []byte { return bytes.ToUpper(question) })
+	if got, err := a.Ask(within(t, 5*time.Second), kindRaft, to, []byte("who leads?")); string(got) != "WHO LEADS?" || err != nil {
+		t.Errorf("Ask = %q, %v", got, err)
+	}
 	for range packets { // all of them: the burst is smaller than the kernel's buffer
 		select {
 		case p := <-b.Packets():
