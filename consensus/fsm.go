@@ -137,6 +137,16 @@ var alreadyClosed = func() chan struct{} {
 	return c
 }()
 
+// still is for how long nothing has been applied; 0 while there is work.
+func (f *fsm) still() time.Duration {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if f.at.IsZero() || !f.state.Idle() {
+		return 0
+	}
+	return time.Since(f.at)
+}
+
 func (f *fsm) digestAt(index uint64) (jobs.Digest, bool) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()

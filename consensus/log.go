@@ -7,7 +7,8 @@
 // Raft library do not leave this package.
 //
 // Read log.go for what callers see, leader.go for how entries are made,
-// forward.go for how followers send theirs, fsm.go for how they are applied.
+// forward.go for how followers send theirs, fsm.go for how they are applied, beat.go
+// for heartbeats.
 package consensus
 
 import (
@@ -35,6 +36,11 @@ type Network interface {
 	Forward() net.Listener
 	DialRaft(ctx context.Context, node string) (net.Conn, error)
 	DialForward(ctx context.Context, node string) (net.Conn, error)
+	// AskRaft asks a node what is worth nothing when it is late, beside the streams of
+	// DialRaft: one datagram there and one back, either of which may be lost. AnswerRaft
+	// says who answers here; a nil answer is not sent, and a nil func ends it.
+	AskRaft(ctx context.Context, node string, question []byte) (answer []byte, err error)
+	AnswerRaft(func(node string, question []byte) (answer []byte))
 	// PeerOf is the authenticated id of the other end of an accepted connection.
 	PeerOf(net.Conn) string
 }
@@ -43,8 +49,8 @@ type Network interface {
 type Timings struct {
 	Heartbeat time.Duration // default 150 ms: a leader silent for this long is suspected
 	Election  time.Duration // default 150 ms
-	Lease     time.Duration // default 100 ms: a leader that hears no quorum for this long steps down
-	Commit    time.Duration // default 100 ms: how soon followers learn of what Raft itself committed; they hear of commands at once
+	Lease     time.Duration // default 150 ms: a leader that hears no quorum for this long steps down
+	Commit    time.Duration // default 2 s: how soon followers learn of what Raft itself committed; they hear of commands at once
 }
 
 // Config is what a log needs.
@@ -95,7 +101,7 @@ type Log struct {
 	cfg   Config
 	raft  *raft.Raft
 	store io.Closer
-	trans *raft.NetworkTransport
+	trans *beat
 	fsm   *fsm
 
 	leader    *leader
@@ -133,10 +139,10 @@ func Open(cfg Config) (*Log, error) {
 		l.stop()
 		return nil, errors.Join(err, store.Close())
 	}
-	l.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	l.trans = &beat{log: l, NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: streamLayer{Listener: cfg.Network.Raft(), log: l}, MaxPool: 3, Timeout: 2 * time.Second,
 		MaxRPCsInFlight: noPipeline, Logger: hclogger(cfg.Logger),
-	})
+	})}
 	notify := make(chan bool, 16)
 	err = guarded(cfg.Dir, func() (err error) {
 		l.raft, err = raft.NewRaft(l.raftConfig(notify), l.fsm, store, store, fatalSnapshots{snapshots, cfg.Dir, l.fatal}, l.trans)
@@ -150,10 +156,12 @@ func Open(cfg Config) (*Log, error) {
 		return nil, errors.Join(openError(cfg.Dir, err), l.trans.Close(), store.Close())
 	}
 	store.began.Store(true)
+	cfg.Network.AnswerRaft(l.trans.answer)
 	l.wg.Go(func() { l.leader.run(notify) })
 	l.wg.Go(func() { l.leader.entries.run(l.ctx) })
 	l.wg.Go(func() { l.forwards.run(l.ctx) })
 	l.wg.Go(l.serveForward)
+	l.wg.Go(l.pace)
 	return l, nil
 }
 
@@ -165,8 +173,8 @@ func (t Timings) withDefaults() Timings {
 	}
 	set(&t.Heartbeat, 150*time.Millisecond)
 	set(&t.Election, 150*time.Millisecond)
-	set(&t.Lease, 100*time.Millisecond)
-	set(&t.Commit, 100*time.Millisecond)
+	set(&t.Lease, 150*time.Millisecond)
+	set(&t.Commit, 2*time.Second)
 	return t
 }
 
@@ -255,6 +263,13 @@ func (l *Log) Leading() (term uint64, ok bool) { return l.leader.ready() }
 // LeadershipChanged gives a channel that is closed when Leading changes.
 func (l *Log) LeadershipChanged() <-chan struct{} { return l.leader.changed() }
 
+// restAfter is how long the ledger must have stood still before the mesh rests.
+const restAfter = 5 * time.Second
+
+// Resting tells whether the mesh has nothing to do: no job has work to give or under way,
+// and this node has applied nothing for a while. It ends with an entry of the log.
+func (l *Log) Resting() bool { return l.fsm.still() > restAfter }
+
 // LogTime estimates the log time now: exact on the leader, elsewhere the last
 // command's plus the time since it came.
 func (l *Log) LogTime() jobs.Instant { return l.leader.logTime() }
@@ -291,6 +306,7 @@ func (l *Log) StepDown() error {
 // Close stops the replica and returns after its last goroutine.
 func (l *Log) Close() error {
 	l.stop()
+	l.cfg.Network.AnswerRaft(nil)
 	err := l.raft.Shutdown().Error()
 	l.wg.Wait()
 	return errors.Join(err, l.trans.Close(), l.store.Close())

@@ -61,6 +61,9 @@ type memNode struct {
 	cut           bool
 	silent        bool // being dialled, it does not even refuse
 	conns         []net.Conn
+	answer        func(string, []byte) []byte
+	asked         int  // questions put to it
+	deaf          bool // no question arrives
 }
 
 // down ends a node's connections, as the end of its process does. Those who dial
@@ -120,6 +123,31 @@ func (n *memNode) DialRaft(ctx context.Context, to string) (net.Conn, error) {
 
 func (n *memNode) DialForward(ctx context.Context, to string) (net.Conn, error) {
 	return n.dial(ctx, to, func(o *memNode) *memListener { return o.forward })
+}
+
+func (n *memNode) AnswerRaft(answer func(string, []byte) []byte) {
+	n.net.mu.Lock()
+	defer n.net.mu.Unlock()
+	n.answer = answer
+}
+
+func (n *memNode) AskRaft(ctx context.Context, to string, question []byte) ([]byte, error) {
+	n.net.mu.Lock()
+	o := n.net.nodes[to]
+	lost := o == nil || o.cut || n.cut || o.deaf || o.answer == nil
+	var answer func(string, []byte) []byte
+	if !lost {
+		o.asked++
+		answer = o.answer
+	}
+	n.net.mu.Unlock()
+	if !lost {
+		if a := answer(n.id, question); a != nil {
+			return a, nil
+		}
+	}
+	<-ctx.Done()
+	return nil, ctx.Err()
 }
 
 func (n *memNode) dial(ctx context.Context, to string, pick func(*memNode) *memListener) (net.Conn, error) {

@@ -31,6 +31,7 @@ type Config struct {
 	Dir    string       `toml:"-"` // data directory, made by Init or Join
 	Logger *slog.Logger `toml:"-"`
 	Seams  Seams        `toml:"-"`
+	Rest   func(bool)   `toml:"-"` // told when the mesh comes to rest, and when that ends: the process may save power then
 
 	Node    NodeConfig    `toml:"node"`
 	Raft    RaftConfig    `toml:"raft"`
@@ -141,7 +142,7 @@ func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d)
 func DefaultConfig() Config {
 	return Config{
 		Logger:  slog.New(slog.DiscardHandler),
-		Raft:    RaftConfig{Duration(150 * time.Millisecond), Duration(150 * time.Millisecond), Duration(100 * time.Millisecond), Duration(100 * time.Millisecond), 5, 8192},
+		Raft:    RaftConfig{Duration(150 * time.Millisecond), Duration(150 * time.Millisecond), Duration(150 * time.Millisecond), Duration(2 * time.Second), 5, 8192},
 		Gossip:  GossipConfig{Duration(500 * time.Millisecond), 3},
 		Session: SessionConfig{Duration(250 * time.Millisecond), Duration(2 * time.Second)},
 		Storage: StorageConfig{Duration(time.Second), Duration(10 * time.Minute)},
@@ -358,7 +359,7 @@ func (c Config) Validate() error {
 		return err
 	}
 	if c.Raft.Lease > c.Raft.Heartbeat || c.Raft.Heartbeat > c.Raft.Election {
-		return invalidConfig("raft timings must satisfy lease <= heartbeat <= election", "the defaults are lease 100ms, heartbeat 150ms, election 150ms")
+		return invalidConfig("raft timings must satisfy lease <= heartbeat <= election", "the defaults are lease 150ms, heartbeat 150ms, election 150ms")
 	}
 	if !slices.Contains([]int{1, 3, 5}, c.Raft.Voters) {
 		return invalidConfig(fmt.Sprintf("raft.voters is %d", c.Raft.Voters), "use 1, 3 or 5")

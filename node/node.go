@@ -256,6 +256,18 @@ func (l logNetwork) DialForward(ctx context.Context, id string) (net.Conn, error
 	return l.n.dial(ctx, kindForward, id)
 }
 
+func (l logNetwork) AskRaft(ctx context.Context, id string, question []byte) ([]byte, error) {
+	addr, known := l.n.resolve(id)
+	if !known {
+		return nil, fmt.Errorf("the address of node %s is not known", id)
+	}
+	return l.n.ep.Ask(ctx, kindRaft, transport.Peer{ID: id, Addr: addr}, question)
+}
+
+func (l logNetwork) AnswerRaft(answer func(string, []byte) []byte) {
+	l.n.ep.Answer(kindRaft, answer)
+}
+
 // dial opens a stream to a member, wherever it lives now.
 func (n *Node) dial(ctx context.Context, kind transport.Kind, id string) (net.Conn, error) {
 	addr, known := n.resolve(id)
@@ -364,7 +376,7 @@ func (n *Node) begin() error {
 	}
 	n.ep.ServeJoin(n.serveJoin)
 	for _, loop := range []func(context.Context){
-		n.session.run, n.overseer.run, n.serveSessions, n.serveBlobs, n.serveWords, n.serveChecks, n.serveAdmit, n.serveFacts, n.machine.run, n.announce, n.upkeep, n.findMembers, n.runGraphs, n.keepPreloads,
+		n.session.run, n.overseer.run, n.serveSessions, n.serveBlobs, n.serveWords, n.serveChecks, n.serveAdmit, n.serveFacts, n.machine.run, n.announce, n.upkeep, n.findMembers, n.runGraphs, n.keepPreloads, n.tellRest,
 	} {
 		n.goDo(func() { loop(n.ctx) })
 	}
@@ -440,7 +452,7 @@ func (n *Node) announce(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-n.log.Watch(index):
-		case <-time.After(time.Second):
+		case <-time.After(n.pace(time.Second)):
 		}
 	}
 }

@@ -151,6 +151,17 @@ func (r *replica) DialForward(ctx context.Context, to string) (net.Conn, error) 
 	return r.dial(ctx, kindForward, to)
 }
 
+func (r *replica) AskRaft(ctx context.Context, to string, question []byte) ([]byte, error) {
+	for _, o := range r.mesh.all {
+		if o != nil && o.id.String() == to {
+			return r.ep.Ask(ctx, kindRaft, transport.Peer{ID: to, Addr: o.ep.Addr().String()}, question)
+		}
+	}
+	return nil, fmt.Errorf("no replica %s", to)
+}
+
+func (r *replica) AnswerRaft(answer func(string, []byte) []byte) { r.ep.Answer(kindRaft, answer) }
+
 func (r *replica) dial(ctx context.Context, kind transport.Kind, to string) (net.Conn, error) {
 	for _, o := range r.mesh.all {
 		if o != nil && o.id.String() == to {

@@ -30,6 +30,7 @@ const (
 	longest  = 10 * time.Minute // of whatever is waited for
 	fastSim  = "[[node.slot]]\ndevice = \"sim\"\nsim_rate = 1e9\n"
 	idleTime = 20 * time.Second
+	restTime = 12 * time.Second // after which a mesh without work rests
 )
 
 // process is one node of a mesh on loopback.
@@ -232,7 +233,8 @@ func BenchmarkMeshRate(b *testing.B) {
 // else than wake up, so the price of a wake-up on this machine belongs to it.
 func BenchmarkIdle(b *testing.B) {
 	m := newMesh(b, 3, "[[node.slot]]\ndevice = \"cpu\"\n")
-	var share, memory float64
+	var share, mean, memory float64
+	time.Sleep(restTime)
 	for b.Loop() {
 		before := m.used()
 		began := time.Now()
@@ -240,12 +242,14 @@ func BenchmarkIdle(b *testing.B) {
 		took := time.Since(began).Seconds()
 		for i, u := range m.used() {
 			share = max(share, (u-before[i])/took)
+			mean += (u - before[i]) / took / float64(len(m.nodes))
 		}
 		for _, p := range m.nodes {
 			memory = max(memory, resident(b, p.cmd.Process.Pid))
 		}
 	}
 	b.ReportMetric(100*share, "%-of-a-core")
+	b.ReportMetric(100*mean/float64(b.N), "%-mean")
 	b.ReportMetric(wakeup(b), "us/bare-wakeup")
 	b.ReportMetric(memory/(1<<20), "MB")
 }
