@@ -53,6 +53,7 @@ func startGossip(ep *transport.Endpoint, id *identity, c Config, advertise strin
 	m.EnableCompression = false
 	m.UDPBufferSize = gossipPacketBytes
 	m.ProbeInterval, m.ProbeTimeout = time.Duration(c.Gossip.Probe), min(probeTimeout, time.Duration(c.Gossip.Probe)/2)
+	m.GossipInterval = m.ProbeInterval
 	m.SuspicionMult = c.Gossip.Suspicion
 	m.DeadNodeReclaimTime = time.Second
 	m.TCPTimeout = gossipTimeout

@@ -58,7 +58,7 @@ func (n *Node) runGraphs(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-n.log.Watch(index):
-		case <-time.After(time.Second):
+		case <-time.After(n.pace(time.Second)):
 		}
 		pause(ctx, resolveEvery)
 	}

@@ -99,10 +99,10 @@ func (o *overseer) begin(term uint64) {
 
 // run oversees while this node leads, until ctx ends.
 func (o *overseer) run(ctx context.Context) {
-	last := time.Now()
-	for pause(ctx, overseeEvery) {
-		stalled := time.Since(last) > overseeEvery+stallLimit
-		last = time.Now()
+	last, wait := time.Now(), o.n.pace(overseeEvery)
+	for o.n.tick(ctx, overseeEvery) {
+		stalled := time.Since(last) > wait+stallLimit
+		last, wait = time.Now(), o.n.pace(overseeEvery)
 		term, leading := o.n.log.Leading()
 		if !leading {
 			continue

@@ -59,7 +59,7 @@ func (n *Node) blobOf(ctx context.Context, d jobs.Digest, holders []jobs.NodeID)
 // keepPreloads has the preloads that the ledger wants here complete, and says so.
 func (n *Node) keepPreloads(ctx context.Context) {
 	again := map[string]time.Time{} // when one that failed is tried again
-	for pause(ctx, shelfEvery) {
+	for n.tick(ctx, shelfEvery) {
 		wanted, me := n.wantedPreloads()
 		if me == nil {
 			continue

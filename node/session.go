@@ -152,7 +152,7 @@ func (s *session) once(ctx context.Context) error {
 		if now, known := s.n.log.Leader(); !known || now != leader {
 			return nil
 		}
-		if !pause(ctx, time.Duration(s.n.cfg.Session.Ping)) {
+		if !s.n.tick(ctx, time.Duration(s.n.cfg.Session.Ping)) {
 			return ctx.Err()
 		}
 	}
@@ -168,7 +168,7 @@ func (s *session) withMyself(ctx context.Context) error {
 			sent := time.Now()
 			s.record(sent, s.n.overseer.heard(s.n.id, s.n.makePing()))
 		}
-		if !pause(ctx, time.Duration(s.n.cfg.Session.Ping)) {
+		if !s.n.tick(ctx, time.Duration(s.n.cfg.Session.Ping)) {
 			return ctx.Err()
 		}
 	}

@@ -99,7 +99,7 @@ func (w *worker) run(ctx context.Context) {
 		case f := <-ended:
 			w.settle(ctx, f)
 		case <-w.n.log.Watch(index):
-		case <-time.After(lookAgain):
+		case <-time.After(w.n.pace(lookAgain)):
 		}
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"seedmesh/node/host"
 	"seedmesh/node/slot"
 )
 
@@ -14,6 +15,7 @@ func newExecutor(e *env) *cobra.Command {
 		Hidden:             true,
 		DisableFlagParsing: true,
 		RunE: func(c *cobra.Command, args []string) error {
+			_ = host.TimerSlack(host.DefaultTimerSlack) // the node may have been at rest
 			return slot.Main(c.Context(), e.stdin, e.stdout, args)
 		},
 	}

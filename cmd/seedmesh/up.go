@@ -50,7 +50,7 @@ func (f *upFlags) run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	c.Dir, c.Logger = e.dataDir(), log
+	c.Dir, c.Logger, c.Rest = e.dataDir(), log, saver(log)
 	if f.listen != "" {
 		c.Node.Listen = f.listen
 	}
