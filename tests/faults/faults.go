@@ -41,9 +41,14 @@ type Record struct {
 var write sync.Mutex
 
 // Landed records that count faults of a kind were injected and proven to have
-// happened. Whether the invariants held is recorded when the test ends.
+// happened; one that was not makes the test fail, which shows nothing then. Whether
+// the invariants held is recorded when the test ends.
 func Landed(t *testing.T, tier Tier, kind, checks string, count int) {
 	t.Helper()
+	if count < 1 {
+		t.Errorf("the fault %q was not seen to happen", kind)
+		return
+	}
 	t.Cleanup(func() {
 		put(t, Record{Test: t.Name(), Tier: tier, Kind: kind, Checks: checks, Count: count, Failed: t.Failed()})
 	})

@@ -1,6 +1,7 @@
 // Command report prints the records that tests left behind as two tables: the
-// faults with what was checked after them, and how long things took. It exits
-// with 1 when an invariant did not hold, or when fewer faults landed than asked.
+// faults with what was checked after them, and how long things took, in each tier
+// and in all of them together. It exits with 1 when an invariant did not hold, or
+// when fewer faults landed than asked.
 package main
 
 import (
@@ -72,6 +73,9 @@ func (r row) violations() (count int) {
 	return count
 }
 
+// fewestForP99 is how many samples have a p99; of fewer the longest tells.
+const fewestForP99 = 200
+
 // report prints both tables. Its error says what was violated or is missing.
 func report(out io.Writer, records []faults.Record, least map[faults.Tier]int) error {
 	rows, times := tally(records)
@@ -90,8 +94,8 @@ func report(out io.Writer, records []faults.Record, least map[faults.Tier]int) e
 		fmt.Fprintln(w, "\nMEASURED\tTIER\tSAMPLES\tP50\tP99\tMAX")
 	}
 	for _, t := range times {
-		p99 := "-" // fewer than 200 samples do not have one
-		if len(t.seconds) >= 200 {
+		p99 := "-"
+		if len(t.seconds) >= fewestForP99 {
 			p99 = fmt.Sprintf("%.3f s", quantile(t.seconds, 0.99))
 		}
 		fmt.Fprintf(w, "%s\t%s\t%d\t%.3f s\t%s\t%.3f s\n", t.what, t.tier, len(t.seconds), quantile(t.seconds, 0.5), p99, t.seconds[len(t.seconds)-1])
@@ -121,6 +125,9 @@ type timing struct {
 	seconds []float64
 }
 
+// allTiers stands for what was measured in more than one.
+const allTiers faults.Tier = "all"
+
 func tally(records []faults.Record) (rows []row, times []timing) {
 	for _, r := range records {
 		if r.Count == 0 {
@@ -142,10 +149,31 @@ func tally(records []faults.Record) (rows []row, times []timing) {
 	}
 	slices.SortFunc(rows, func(a, b row) int { return cmp.Or(cmp.Compare(a.tier, b.tier), cmp.Compare(a.kind, b.kind)) })
 	slices.SortFunc(times, func(a, b timing) int { return cmp.Or(cmp.Compare(a.what, b.what), cmp.Compare(a.tier, b.tier)) })
+	times = withAll(times)
 	for _, t := range times {
 		slices.Sort(t.seconds)
 	}
 	return rows, times
+}
+
+// withAll adds, behind the tiers of what was measured in several, all of them together.
+func withAll(sorted []timing) (times []timing) {
+	for len(sorted) > 0 {
+		n := 1
+		for n < len(sorted) && sorted[n].what == sorted[0].what {
+			n++
+		}
+		times = append(times, sorted[:n]...)
+		if n > 1 {
+			all := timing{what: sorted[0].what, tier: allTiers}
+			for _, t := range sorted[:n] {
+				all.seconds = append(all.seconds, t.seconds...)
+			}
+			times = append(times, all)
+		}
+		sorted = sorted[n:]
+	}
+	return times
 }
 
 // quantile is the value at a share of a sorted list.

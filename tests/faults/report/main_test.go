@@ -35,3 +35,31 @@ func TestReport(t *testing.T) {
 		})
 	}
 }
+
+// TestReportOfSeveralTiers has a p99 for both tiers together where neither has one.
+func TestReportOfSeveralTiers(t *testing.T) {
+	var records []faults.Record
+	for i := range 120 {
+		for _, tier := range []faults.Tier{faults.Bubble, faults.Process} {
+			records = append(records, faults.Record{Test: "A", Tier: tier, Kind: "refused writes", Seconds: float64(i + 1)})
+		}
+	}
+	records = append(records, faults.Record{Test: "B", Tier: faults.Bubble, Kind: "a wait", Seconds: 1})
+	var out strings.Builder
+	if err := report(&out, records, nil); err != nil {
+		t.Fatal(err)
+	}
+	table := strings.Join(strings.Fields(out.String()), " ")
+	for _, want := range []string{
+		"refused writes bubble 120 61.000 s - 120.000 s",
+		"refused writes process 120 61.000 s - 120.000 s",
+		"refused writes all 240 61.000 s 119.000 s 120.000 s",
+	} {
+		if !strings.Contains(table, want) {
+			t.Errorf("the table has no %q:\n%s", want, out.String())
+		}
+	}
+	if strings.Contains(table, "a wait all") {
+		t.Errorf("what one tier measured is there twice:\n%s", out.String())
+	}
+}
