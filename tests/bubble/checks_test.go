@@ -59,6 +59,7 @@ type attempt struct {
 	node int
 	at   time.Time
 	part kernels.Range
+	over bool
 }
 
 func newRecord() *record {
@@ -153,6 +154,18 @@ func (r *record) startedSince(at time.Time, seeds kernels.Range) (count int) {
 	return count
 }
 
+// attemptOf finds an attempt on a search's seeds.
+func (r *record) attemptOf(s *search, fits func(*attempt) bool) (found attempt, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.attempts {
+		if a := &r.attempts[i]; a.part.First >= s.seeds.First && a.part.Last <= s.seeds.Last && fits(a) {
+			return *a, true
+		}
+	}
+	return attempt{}, false
+}
+
 // holders checks that what was committed last has the holders that it needs.
 func (r *record) holders(s *jobs.State, j *jobs.Job, index uint64) {
 	for _, st := range j.Stages {
@@ -216,11 +229,12 @@ func (w *watched) Run(ctx context.Context, t slot.Task) (slot.Result, error) {
 		w.complain("I5: the slot of %s works on two attempts at once", name(w.node))
 	}
 	w.busy = true
-	w.attempts = append(w.attempts, attempt{w.node, time.Now(), t.Range})
+	number := len(w.attempts)
+	w.attempts = append(w.attempts, attempt{node: w.node, at: time.Now(), part: t.Range})
 	w.mu.Unlock()
 	defer func() {
 		w.mu.Lock()
-		w.busy = false
+		w.busy, w.attempts[number].over = false, true
 		w.mu.Unlock()
 	}()
 	return w.Executor.Run(ctx, t)

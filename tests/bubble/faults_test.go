@@ -339,6 +339,9 @@ func (n *nemesis) account(checks string) {
 	}
 }
 
+// newLeadersClock is the kind that comes with the restarts of others.
+const newLeadersClock = "new leader's clock an hour off"
+
 // noteLeader counts new leaders whose wall clock is an hour off.
 func (n *nemesis) noteLeader() {
 	i := n.leads()
@@ -347,6 +350,6 @@ func (n *nemesis) noteLeader() {
 	}
 	n.term = n.status(i).Term
 	if n.skew[i] != 0 {
-		n.landed["new leader's clock an hour off"]++
+		n.landed[newLeadersClock]++
 	}
 }

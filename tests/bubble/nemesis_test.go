@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -36,19 +37,40 @@ func TestNemesis(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for i, c := range meshes {
-		t.Run(fmt.Sprintf("%d nodes, mesh %d", c.nodes, i), func(t *testing.T) {
-			inBubble(t, func(t *testing.T) {
-				t.Logf("BUBBLE_SEED=%d", seed)
-				m := newMesh(t, c.nodes, c.nodes, options{snapshotEvery: 256})
-				defer m.stop()
-				n := newNemesis(m, seed+uint64(i))
-				defer n.account(checked)
-				for round := range c.rounds {
-					n.round(round, c.faults)
-				}
+	all := make([]map[string]int, len(meshes)) // faults that landed, by kind
+	t.Run("meshes", func(t *testing.T) {
+		for i, c := range meshes {
+			t.Run(fmt.Sprintf("%d nodes, mesh %d", c.nodes, i), func(t *testing.T) {
+				inBubble(t, func(t *testing.T) {
+					t.Logf("BUBBLE_SEED=%d", seed)
+					m := newMesh(t, c.nodes, c.nodes, options{snapshotEvery: 256})
+					defer m.stop()
+					n := newNemesis(m, seed+uint64(i))
+					all[i] = n.landed
+					defer n.account(checked)
+					for round := range c.rounds {
+						n.round(round, c.faults)
+					}
+				})
 			})
-		})
+		}
+	})
+	if !testing.Short() && !t.Failed() {
+		everyKind(t, all)
+	}
+}
+
+// everyKind checks that no kind of fault was left out by chance.
+func everyKind(t *testing.T, all []map[string]int) {
+	t.Helper()
+	for _, f := range append(slices.Clone(faultKinds), fault{kind: newLeadersClock}) {
+		landed := 0
+		for _, kinds := range all {
+			landed += kinds[f.kind]
+		}
+		if landed == 0 {
+			t.Errorf("the fault %q did not happen in any mesh", f.kind)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package bubble
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -16,10 +17,18 @@ import (
 )
 
 // A tripwire looks at every ledger as it changes, until it finds what it waits for.
+// Then it cuts the victim off at once, before anybody can be told of the change.
 type tripwire struct {
 	mu      sync.Mutex // guards what follows
 	found   func(node int, s *jobs.State) (victim int, ok bool)
-	tripped chan int // gets the victim
+	isolate func(victim int) *memnet.Injected
+	tripped chan strike
+}
+
+// A strike is a node that is to be killed. It is cut off already where cut is set.
+type strike struct {
+	victim int
+	cut    *memnet.Injected
 }
 
 func (w *tripwire) look(node int, _ uint64, s *jobs.State) {
@@ -30,16 +39,18 @@ func (w *tripwire) look(node int, _ uint64, s *jobs.State) {
 	}
 	if victim, ok := w.found(node, s); ok {
 		w.found = nil
-		w.tripped <- victim
+		w.tripped <- strike{victim, w.isolate(victim)}
 	}
 }
 
-// set waits for what found finds; the victim is to be killed in the same instant.
-func (w *tripwire) set(found func(node int, s *jobs.State) (int, bool)) <-chan int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.found, w.tripped = found, make(chan int, 1)
-	return w.tripped
+// on waits for what found finds.
+func (p *phases) on(found func(node int, s *jobs.State) (int, bool)) strike {
+	tripped := make(chan strike, 1)
+	p.tripwire.mu.Lock()
+	p.found, p.tripped = found, tripped
+	p.isolate = func(victim int) *memnet.Injected { return p.net.Isolate(host(victim)) }
+	p.tripwire.mu.Unlock()
+	return <-tripped
 }
 
 // phases is a mesh whose nodes are killed at chosen moments of a search.
@@ -85,7 +96,7 @@ func TestKillsInEveryPhase(t *testing.T) {
 			phase  string
 			seeds  uint64
 			times  int
-			strike func(*phases, *search) (victim int)
+			strike func(*phases, *search) strike
 		}{
 			{"promotion", 100_000, 1, (*phases).inPromotion},
 			{"submit", 50_000, 3, (*phases).inSubmit},
@@ -99,8 +110,12 @@ func TestKillsInEveryPhase(t *testing.T) {
 		} {
 			for range c.times {
 				s := p.begin(c.seeds)
-				victim := c.strike(p, s)
-				cut := p.kill(victim)
+				struck := c.strike(p, s)
+				victim, cut := struck.victim, struck.cut
+				if cut == nil {
+					cut = p.net.Isolate(host(victim))
+				}
+				p.end(victim, cut)
 				p.await("a leader", time.Minute, func() bool { l := p.leads(); return l >= 0 && l != victim })
 				p.revive()
 				p.clients.Wait()
@@ -125,7 +140,7 @@ func (p *phases) revive() {
 }
 
 // inPromotion is when the first of two new nodes follows the log and none of them votes.
-func (p *phases) inPromotion(*search) int {
+func (p *phases) inPromotion(*search) strike {
 	p.Helper()
 	p.up(3)
 	p.up(4)
@@ -138,19 +153,19 @@ func (p *phases) inPromotion(*search) int {
 		new := r.Msg.Nodes[3]
 		return new.Role == "nonvoter" && new.State == "alive"
 	})
-	return leader
+	return strike{victim: leader}
 }
 
 // inSubmit is when the leader has just applied the submit and nobody was told.
-func (p *phases) inSubmit(s *search) int {
+func (p *phases) inSubmit(s *search) strike {
 	leader := p.leader()
-	return <-p.set(func(node int, st *jobs.State) (int, bool) { return node, node == leader && jobOf(st, s) != nil })
+	return p.on(func(node int, st *jobs.State) (int, bool) { return node, node == leader && jobOf(st, s) != nil })
 }
 
 // inClaim is when a worker was just given its first claim.
-func (p *phases) inClaim(s *search) int {
+func (p *phases) inClaim(s *search) strike {
 	leader := p.leader()
-	return <-p.set(func(node int, st *jobs.State) (int, bool) {
+	return p.on(func(node int, st *jobs.State) (int, bool) {
 		j := jobOf(st, s)
 		if node != leader || j == nil || len(j.Stages[0].Held()) == 0 {
 			return 0, false
@@ -169,60 +184,64 @@ func (p *phases) numberOf(st *jobs.State, id jobs.NodeID) int {
 	return -1
 }
 
-// inRun is when a worker searches.
-func (p *phases) inRun(s *search) (victim int) {
+// inRun is when a worker has searched for a while and goes on.
+func (p *phases) inRun(s *search) (at strike) {
 	p.Helper()
-	p.await("an attempt", time.Minute, func() bool {
-		p.record.mu.Lock()
-		defer p.record.mu.Unlock()
-		for _, a := range p.record.attempts {
-			if a.part.First >= s.seeds.First && a.part.Last <= s.seeds.Last {
-				victim = a.node
-				return true
-			}
-		}
-		return false
+	p.await("an attempt at work", time.Minute, func() bool {
+		a, ok := p.record.attemptOf(s, func(a *attempt) bool { return !a.over && time.Since(a.at) > 50*time.Millisecond })
+		at.victim = a.node
+		return ok
 	})
-	time.Sleep(100 * time.Millisecond)
-	return victim
+	return at
 }
 
-// inDelivery is when a worker sends survivors to a second holder.
-func (p *phases) inDelivery(*search) int {
+// inDelivery is when a worker has searched, sends the survivors to a second holder,
+// and still holds the claim. Its packets take long, so that this lasts.
+func (p *phases) inDelivery(s *search) strike {
 	p.Helper()
 	worker := (p.leader() + 1) % len(p.lives)
-	data := planeNamed("data")
-	slow := p.net.Inject(memnet.Fault{Delay: 50 * time.Millisecond}, memnet.Path{From: data.at(worker)})
+	slow := p.net.Inject(memnet.Fault{Delay: 50 * time.Millisecond}, memnet.Path{From: planeNamed("data").at(worker)})
 	defer slow.Lift()
-	p.await("survivors on their way", time.Minute, func() bool { return slow.Effect().Delayed > 0 })
-	return worker
+	var before uint64 // packets of earlier searches' connections
+	p.await("survivors on their way", time.Minute, func() bool {
+		_, delivers := p.record.attemptOf(s, func(a *attempt) bool {
+			return a.node == worker && a.over && slices.ContainsFunc(p.record.held, func(h holding) bool {
+				return h.node == name(worker) && h.Range.First <= a.part.First && a.part.Last <= h.Range.Last
+			})
+		})
+		if !delivers {
+			before = slow.Effect().Delayed
+		}
+		return delivers && slow.Effect().Delayed > before
+	})
+	return strike{victim: worker}
 }
 
 // inFinish is when the leader has just committed a result and its worker was not told.
-func (p *phases) inFinish(s *search) int {
+func (p *phases) inFinish(s *search) strike {
 	leader := p.leader()
-	return <-p.set(func(node int, st *jobs.State) (int, bool) {
+	return p.on(func(node int, st *jobs.State) (int, bool) {
 		j := jobOf(st, s)
 		return node, node == leader && j != nil && j.Pieces > 0
 	})
 }
 
 // inElection is when a leader was killed and its successor has just won.
-func (p *phases) inElection(*search) (successor int) {
+func (p *phases) inElection(*search) (successor strike) {
 	p.Helper()
 	old := p.leader()
 	term := p.status(old).Term
 	p.kill(old)
 	p.await("successor", time.Minute, func() bool {
-		successor = p.leads()
-		return successor >= 0 && p.status(successor).Term > term
+		successor.victim = p.leads()
+		return successor.victim >= 0 && p.status(successor.victim).Term > term
 	})
 	return successor
 }
 
 // inFold is when a node has pieces to fold and has not yet begun.
-func (p *phases) inFold(s *search) int {
-	return <-p.set(func(_ int, st *jobs.State) (int, bool) {
+func (p *phases) inFold(s *search) strike {
+	return p.on(func(_ int, st *jobs.State) (int, bool) {
 		if j := jobOf(st, s); j == nil || j.State.Terminal() {
 			return 0, false
 		}
@@ -235,26 +254,24 @@ func (p *phases) inFold(s *search) int {
 	})
 }
 
-// inSnapshot is when a node has just written a snapshot and trims its log.
-func (p *phases) inSnapshot(*search) (victim int) {
+// inSnapshot is when a node has just written a snapshot: a moment ago there was none.
+func (p *phases) inSnapshot(*search) (at strike) {
 	p.Helper()
 	before := make([]string, len(p.lives))
 	for i := range before {
 		before[i] = p.newestSnapshot(i)
 	}
+	var submitted time.Time
 	p.await("snapshot", 5*time.Minute, func() bool {
-		p.begin(1000)
-		p.clients.Wait()
-		time.Sleep(time.Second)
-		for i := range before {
-			if p.newestSnapshot(i) != before[i] {
-				victim = i
-				return true
-			}
+		if time.Since(submitted) > time.Second { // what there is to write of
+			p.begin(1000)
+			p.clients.Wait()
+			submitted = time.Now()
 		}
-		return false
+		at.victim = slices.IndexFunc(p.running(), func(i int) bool { return p.newestSnapshot(i) != before[i] })
+		return at.victim >= 0
 	})
-	return victim
+	return at
 }
 
 // newestSnapshot names the last snapshot of a node; they are named by term and index.
