@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 
 	"connectrpc.com/connect"
 
@@ -81,7 +83,7 @@ func explain(ctx context.Context, err error) (int, []string) {
 		if exit.err == nil {
 			return exit.code, nil
 		}
-		return exit.code, append(strings.SplitN(exit.Error(), "\n", 3), exit.why, exit.next)
+		return exit.code, append(strings.SplitN(exit.Error(), "\n", 3), exit.why, cmp.Or(exit.next, room(err)))
 	case errors.As(err, &usage):
 		return exitUsage, []string{usage.what, usage.why, usage.next}
 	case ctx.Err() != nil:
@@ -118,9 +120,17 @@ func withRemedy(err error) []string {
 	lines := strings.SplitN(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "kernels: "), "scripts: "), "\n", 3)
 	var r interface{ Remedy() string }
 	if errors.As(err, &r) {
-		lines = append(lines, r.Remedy())
+		return append(lines, r.Remedy())
 	}
-	return lines
+	return append(lines, room(err))
+}
+
+// room is what to do about a full disk of this machine, and empty for other errors.
+func room(err error) string {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return "make room on its disk, then try again, or write to another one"
+	}
+	return ""
 }
 
 // remoteCode is the exit code for the code of a node's answer.

@@ -112,8 +112,8 @@ func lastError(stderr string) string {
 	return stderr
 }
 
-// TestNoRoomForANode makes a node on a full disk, which leaves nothing that
-// passes for one.
+// TestNoRoomForANode makes a node, and writes results, on a full disk, which leaves
+// nothing that passes for them.
 func TestNoRoomForANode(t *testing.T) {
 	needsProgram(t)
 	dir := t.TempDir()
@@ -126,6 +126,7 @@ func TestNoRoomForANode(t *testing.T) {
 		}
 	})
 	m := &mesh{T: t, dir: dir}
+	m.noRoomForResults()
 	data := filepath.Join(dir, "data")
 	_, stderr, code := m.exec("init", "--data", data, "--listen", "127.0.0.1:7946")
 	if code != 1 || !strings.Contains(stderr, "no space left") || !strings.Contains(stderr, "make room") {
@@ -133,5 +134,28 @@ func TestNoRoomForANode(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(data, "identity.json")); !os.IsNotExist(err) {
 		t.Errorf("a node was left: %v", err)
+	}
+}
+
+// noRoomForResults writes more than its small disk takes over what is there, which stays.
+func (m *mesh) noRoomForResults() {
+	m.Helper()
+	draws := filepath.Join(m.T.TempDir(), "draws.txt")
+	found := filepath.Join(m.dir, "found.jsonl")
+	for path, text := range map[string]string{draws: "206\n87\n", found: "of yesterday\n"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			m.Fatal(err)
+		}
+	}
+	_, stderr, code := m.exec("sieve", "--local", "-q", "-g", "xorshift32", "-d", draws, "-s", "0:1000", "--threshold", "0", "--keep-all", "-o", found)
+	if code != 1 || !strings.Contains(stderr, "no space left") || !strings.Contains(stderr, "make room") {
+		m.Errorf("results without room: exit code %d: %s", code, stderr)
+	}
+	files, err := os.ReadDir(m.dir)
+	if b, _ := os.ReadFile(found); err != nil || string(b) != "of yesterday\n" || len(files) != 1 {
+		m.Errorf("without room %d files are left, and the old results are %q: %v", len(files), b, err)
+	}
+	if err := os.Remove(found); err != nil {
+		m.Fatal(err)
 	}
 }
