@@ -204,7 +204,8 @@ func (m *mesh) blobsOf(i int) (files []string) {
 	return files
 }
 
-// TestTwoStarts starts a second process on the data directory of a running node.
+// TestTwoStarts starts a second process on the data directory of a running node, and
+// two at once on that of a dead one.
 func TestTwoStarts(t *testing.T) {
 	m := newMesh(t, 1, simulated(simRate))
 	for range 2 {
@@ -217,4 +218,29 @@ func TestTwoStarts(t *testing.T) {
 	if s := m.nodes[0].status(); s == nil || s.Leader != "n1" {
 		t.Errorf("the first node is disturbed: %v", s)
 	}
+	m.kill(0, "a node, to start it twice")
+	m.upTwice(0)
+	m.whole()
+}
+
+// upTwice starts a node twice at once, and proves that one of the processes says why
+// it ends. The other one is the node.
+func (m *mesh) upTwice(i int) {
+	m.Helper()
+	p := m.nodes[i]
+	before := len(m.logOf(i))
+	m.up(i)
+	loser := p.cmd
+	m.up(i)
+	m.await(startWait, "end of one of two starts", func() bool {
+		if statOf(p.cmd.Process.Pid).state == "Z" {
+			loser, p.cmd = p.cmd, loser
+		}
+		return statOf(loser.Process.Pid).state == "Z"
+	})
+	_ = loser.Wait() // its exit code tells
+	if code, said := loser.ProcessState.ExitCode(), m.logOf(i)[before:]; code != 1 || !strings.Contains(said, "in use by another seedmesh process") {
+		m.Fatalf("the second of two starts exits %d: %s", code, said)
+	}
+	m.landed("two starts at once on one data directory", "one refused, the other undisturbed")
 }

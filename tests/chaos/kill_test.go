@@ -131,6 +131,23 @@ func TestLeaderAndWorkerTogether(t *testing.T) {
 	m.check(id, s)
 }
 
+// TestExecutorAndAllKilled kills the executor of every node while it works, and then
+// all nodes at once, which start again in another order.
+func TestExecutorAndAllKilled(t *testing.T) {
+	m := newMesh(t, 3, simulated(simRate))
+	r := rand.New(rand.NewPCG(*seed, 17))
+	s := m.undisturbed(r, 3*simRate*6, 2)
+	id := m.submit(m.nodes[0], s)
+	m.atShare(id, 0.1)
+	for i, p := range m.nodes {
+		m.await(startWait, "executor of "+p.name, func() bool { return m.killExecutor(i) })
+	}
+	m.atShare(id, 0.4)
+	m.outage("all nodes", 500*time.Millisecond, r.Perm(3)...)
+	m.whole()
+	m.check(id, s)
+}
+
 // standstills are past every limit of the mesh's clocks: the leader's lease and
 // the election (0.15 s), the stall of a leader (0.5 s), the wait for a holder
 // (1 s), the leave to start and the expiry of a node (2 s), the dead connection,
