@@ -12,7 +12,7 @@ const (
 	maxPending      = 16384    // requests that wait for a batch
 	batchBytes      = 64 << 10 // bytes after which a batch is closed
 	batchRequests   = 1024     // requests after which a batch is closed
-	batchesInFlight = 8        // batches that are not yet answered
+	batchesInFlight = 2        // batches that are not yet answered; with more of them each is smaller, and a command costs more
 )
 
 // proposal is a request on its way into the log.
