@@ -102,6 +102,7 @@ type Log struct {
 	raft  *raft.Raft
 	store io.Closer
 	trans *beat
+	votes *voteOrder // trans, as Raft sees it
 	fsm   *fsm
 
 	leader    *leader
@@ -143,9 +144,10 @@ func Open(cfg Config) (*Log, error) {
 		Stream: streamLayer{Listener: cfg.Network.Raft(), log: l}, MaxPool: 3, Timeout: 2 * time.Second,
 		MaxRPCsInFlight: noPipeline, Logger: hclogger(cfg.Logger),
 	})}
+	l.votes = newVoteOrder(l.trans)
 	notify := make(chan bool, 16)
 	err = guarded(cfg.Dir, func() (err error) {
-		l.raft, err = raft.NewRaft(l.raftConfig(notify), l.fsm, store, store, fatalSnapshots{snapshots, cfg.Dir, l.fatal}, l.trans)
+		l.raft, err = raft.NewRaft(l.raftConfig(notify), l.fsm, store, store, fatalSnapshots{snapshots, cfg.Dir, l.fatal}, l.votes)
 		return err
 	})
 	if failed := store.broke.Load(); failed != nil {
@@ -341,7 +343,12 @@ const changeTimeout = 5 * time.Second
 // AddVoter, AddFollower, Demote and RemoveMember change the Raft configuration.
 // Only the leader can.
 func (l *Log) AddVoter(id jobs.NodeID) error {
-	return l.reconfigure(l.raft.AddVoter(raft.ServerID(id.String()), raft.ServerAddress(id.String()), 0, changeTimeout))
+	l.votes.promoting(raft.ServerID(id.String()))
+	err := l.reconfigure(l.raft.AddVoter(raft.ServerID(id.String()), raft.ServerAddress(id.String()), 0, changeTimeout))
+	if err == nil { // otherwise the entry may be sent yet, in a later term
+		l.votes.promoting("")
+	}
+	return err
 }
 
 // AddFollower adds a node that receives the log without a vote.
