@@ -133,11 +133,18 @@ func TestSmallMeshes(t *testing.T) {
 	m.atShare(id, 0.2)
 	m.kill(0, "one of two nodes")
 	_, stderr, code := m.exec(append(s.args, "--key", "refused", "--name", "refused", "--data", m.nodes[1].dir, "--connect-timeout", "2s")...)
-	if code != 6 {
-		t.Errorf("a submit without a quorum exits %d, want 6: %s", code, stderr)
+	if code != 6 || !strings.Contains(stderr, "no leader with a quorum") || !strings.Contains(stderr, "seedmesh status") || strings.Count(stderr, "\n") > 3 {
+		t.Errorf("a submit without a quorum exits %d, want 6 and what to do: %s", code, stderr)
+	}
+	if _, stderr, code := m.exec("job", "cancel", id, "--data", m.nodes[1].dir, "--connect-timeout", "2s"); code != 6 {
+		t.Errorf("a cancel without a quorum exits %d, want 6: %s", code, stderr)
 	}
 	if out := m.run("status", "--data", m.nodes[1].dir); !strings.Contains(out, "no quorum") {
 		t.Errorf("status without a quorum does not say so: %s", out)
+	}
+	m.run("nodes", "--data", m.nodes[1].dir)
+	if out := m.run("jobs", "--data", m.nodes[1].dir); !strings.Contains(out, s.name) {
+		t.Errorf("jobs without a quorum does not know of %s: %s", s.name, out)
 	}
 	m.up(0)
 	m.whole()
