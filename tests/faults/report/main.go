@@ -88,7 +88,9 @@ func report(out io.Writer, records []faults.Record, least map[faults.Tier]int) e
 		violations += r.violations()
 	}
 	for _, tier := range []faults.Tier{faults.Sim, faults.Bubble, faults.Process} {
-		fmt.Fprintf(w, "all\t%s\t%d\t\t\t\n", tier, total[tier])
+		if total[tier] > 0 {
+			fmt.Fprintf(w, "all\t%s\t%d\t\t\t\n", tier, total[tier])
+		}
 	}
 	if len(times) > 0 {
 		fmt.Fprintln(w, "\nMEASURED\tTIER\tSAMPLES\tP50\tP99\tMAX")
