@@ -149,6 +149,14 @@ func TestSmallMeshes(t *testing.T) {
 	m.up(0)
 	m.whole()
 	m.check(id, s)
+	for _, p := range m.nodes { // the first leaves a mesh, the second one nobody that answers
+		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.cmd.Wait(); err != nil {
+			t.Errorf("a planned stop of %s ends with %v", p.name, err)
+		}
+	}
 }
 
 // TestBadJoins checks what a joiner is told.
