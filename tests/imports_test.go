@@ -65,7 +65,7 @@ var owners = map[string][]string{
 	"connectrpc.com/connect":     {"node/api", "node/api/meshv1/meshv1connect", "node", "cmd/seedmesh"},
 	"google.golang.org/protobuf": {"node/api/meshv1", "node/slot", "node/slot/slotpb", "cmd/seedmesh"},
 	// Opens drivers' libraries at run time without cgo; Apache-2.0, alive, used by game engines.
-	"github.com/ebitengine/purego": {"kernels/internal/dl", "node/host"},
+	"github.com/ebitengine/purego": {"kernels/dl"},
 	// An assembler, in a module of its own that only writes kernels/simd_amd64.s.
 	"github.com/mmcloughlin/avo":        {"kernels/internal/asmgen"},
 	"github.com/anishathalye/porcupine": {"tests/bubble"}, // checks histories of clients; MIT, alive

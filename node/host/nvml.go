@@ -3,9 +3,10 @@ package host
 import (
 	"bytes"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
+
+	"seedmesh/kernels/dl"
 )
 
 // Numbers of NVML's header, version 12.
@@ -73,16 +74,13 @@ type nvmlDevice struct {
 
 // askNVML asks the library of a file name. It does not return where that aborts.
 func askNVML(name string) (a nvmlAnswer, err error) {
-	handle, err := openLibrary(name)
+	library, err := dl.Open("", name)
 	if err != nil {
 		return a, fmt.Errorf("there is no library to ask: %w", err)
 	}
 	l := new(nvmlLibrary)
-	functions := l.functions()
-	for _, symbol := range slices.Sorted(maps.Keys(functions)) {
-		if err := bind(handle, symbol, functions[symbol]); err != nil {
-			return a, fmt.Errorf("%s: %w", name, err)
-		}
+	if err := library.Bind(l.functions()); err != nil {
+		return a, err
 	}
 	if err := nvmlCheck("nvmlInit_v2", l.init()); err != nil {
 		return a, err

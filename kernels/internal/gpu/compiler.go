@@ -7,7 +7,7 @@ import (
 	"strings"
 	"unsafe"
 
-	"seedmesh/kernels/internal/dl"
+	"seedmesh/kernels/dl"
 )
 
 // Bounds of what is taken from a compiler.

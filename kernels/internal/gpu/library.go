@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"unsafe"
 
-	"seedmesh/kernels/internal/dl"
+	"seedmesh/kernels/dl"
 )
 
 const success = 0

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"unsafe"
 
-	"seedmesh/kernels/internal/dl"
+	"seedmesh/kernels/dl"
 )
 
 // A library is the functions of the loader that are used, under their names
