@@ -28,6 +28,7 @@ func TestVocabularyIsPinned(t *testing.T) {
 		1: "Submit", 2: "Control", 3: "Hello", 4: "Expire", 5: "Take", 6: "Finish", 7: "Fail", 8: "Release", 9: "Trim",
 		10: "Fold", 11: "Hold", 12: "Drop", 13: "Admit", 14: "Mint", 15: "Revoke", 16: "Forget", 17: "Settle", 18: "SubmitTasks", 19: "Quarantine",
 		20: "Resolve", 21: "PutPreload", 22: "DropPreload", 23: "CheckPreload", 24: "Report", 25: "SubmitRequiring",
+		26: "Confine", 27: "Readmit",
 	}
 	if len(vocabulary) != len(want) || FormatVersion != 1 || OldestReader != 1 {
 		t.Fatalf("%d numbers, format %d, oldest reader %d, want %d, 1, 1\n%s", len(vocabulary), FormatVersion, OldestReader, len(want), vocabularyChanged)
@@ -116,6 +117,8 @@ func samples() []Command {
 			SubmitTasks: SubmitTasks{Submit: Submit{ID: 9, Key: "k", Kind: Tasks, Spec: []byte("s"), Stages: []StageSpec{{Label: "l", Range: Range{0, 9}, Grain: 1}}}},
 			Preloads:    []string{"data", "weights"},
 		},
+		&Confine{Slot: slot(3, 4), Lift: true, Reason: "why"},
+		&Readmit{Slot: slot(3, 4), Incarnation: 302, Since: 1234, Label: "vendor:amd"},
 	}
 }
 
@@ -365,7 +368,7 @@ func TestActors(t *testing.T) {
 		switch c.(type) {
 		case *Hello, *Finish, *Fail, *Release, *Trim, *Fold, *Settle, *Quarantine, *Report:
 			want = node(1)
-		case *Take, *Hold, *Drop:
+		case *Take, *Hold, *Drop, *Readmit:
 			want = node(3)
 		}
 		if got := c.Actor(); got != want {

@@ -41,6 +41,8 @@ var vocabulary = [...]func() Command{
 	23: func() Command { return new(CheckPreload) },
 	24: func() Command { return new(Report) },
 	25: func() Command { return new(SubmitRequiring) },
+	26: func() Command { return new(Confine) },
+	27: func() Command { return new(Readmit) },
 }
 
 // Submit adds a job. The same Key with an equal RequestDigest gives the job that

@@ -74,3 +74,96 @@ func TestLongReason(t *testing.T) {
 		t.Errorf("the snapshot cannot be read: %v", err)
 	}
 }
+
+// TestConfine has a person quarantine slots: what they hold is open, they get no work
+// over starts and the death of their node and over snapshots, until they are released and their node readmits them.
+func TestConfine(t *testing.T) {
+	l := newLedger(t, 2, 2)
+	id := l.submit(Range{0, 999}).ID
+	bad := slot(1, 0)
+	l.rate(bad, 10)
+	running := l.take(bad, 1)
+	for name, tt := range map[string]struct {
+		slot SlotID
+		code Code
+	}{
+		"no such slot": {slot(1, 7), Invalid},
+		"no such node": {slot(9, 0), UnknownNode},
+	} {
+		for _, lift := range []bool{false, true} {
+			if o := l.do(&Confine{Slot: tt.slot, Lift: lift}); o.Refusal == nil || o.Refusal.Code != tt.code {
+				t.Errorf("%s: %v", name, o.Refusal)
+			}
+		}
+	}
+	l.must(&Confine{Slot: bad, Lift: true})
+	if l.Claims(bad) == nil {
+		t.Error("to release a slot that is not quarantined does something")
+	}
+	l.must(&Confine{Slot: bad, Reason: "its fan is loud"})
+	if o := l.do(finished(running, running.Range.Last, 0)); o.Refusal == nil || o.Refusal.Code != StaleClaim {
+		t.Errorf("a result of the slot: %v", o.Refusal)
+	}
+	if j := l.Job(id); j.Failures != 0 || j.Reclaimed != 1 {
+		t.Errorf("the job has %d failures and %d pieces taken back, want 0 and 1", j.Failures, j.Reclaimed)
+	}
+	start := func() {
+		l.must(&Hello{Node: node(1), Incarnation: l.Node(node(1)).Incarnation + 1, Slots: []SlotSpec{{"cpu", "vendor:amd"}, {"cpu", ""}}})
+	}
+	still := func(when string) {
+		t.Helper()
+		if reason, yes := l.Node(node(1)).Slots[0].Quarantined(); !yes || reason != "its fan is loud" || l.Offer(bad, 1, l.at) || !l.Node(node(1)).Slots[0].Confined() {
+			t.Errorf("%s: quarantined: %t, %q", when, yes, reason)
+		}
+	}
+	still("at first")
+	l.must(&Quarantine{Node: node(2), Incarnation: 1, Slot: bad, Life: 1, Reason: "it lies"})
+	still("after a quarantine by the mesh")
+	start()
+	still("after a start of its node")
+	l.must(&Expire{node(1), l.Node(node(1)).Incarnation})
+	still("with its node dead")
+	start()
+	l.must(&Confine{Slot: slot(1, 1), Reason: "another"})
+	l.at += 100
+	l.must(&Confine{Slot: bad, Lift: true})
+	since, yes := l.Node(node(1)).Slots[0].Released()
+	if !yes || since != l.at || l.Offer(bad, 1, l.at) {
+		t.Errorf("a slot was released at %d (%t), and is offered work before its node has tested it", since, yes)
+	}
+	life := l.Node(node(1)).Incarnation
+	for name, c := range map[string]*Readmit{
+		"of an earlier life":      {bad, life - 1, since, "vendor:amd"},
+		"for an earlier release":  {bad, life, since - 1, "vendor:amd"},
+		"of a slot that is not":   {slot(1, 9), life, since, ""},
+		"of one that is confined": {slot(1, 1), life, since, ""},
+	} {
+		if o := l.do(c); o.Refusal == nil {
+			t.Errorf("Readmit %s is accepted", name)
+		}
+	}
+	l.must(&Readmit{bad, life, since, "vendor:amd"})
+	if sl := l.Node(node(1)).Slots[0]; sl.Label != "vendor:amd" || !l.Offer(bad, 1, l.at) {
+		t.Errorf("the slot, readmitted, has the label %q and is offered no work", sl.Label)
+	}
+}
+
+// TestReleaseOfTheMeshsOwn lifts a quarantine by the mesh, which may quarantine the slot
+// again when its test fails; a start of the node is as good as a test.
+func TestReleaseOfTheMeshsOwn(t *testing.T) {
+	l := newLedger(t, 1, 1)
+	l.submit(Range{0, 999})
+	bad := slot(1, 0)
+	condemn := &Quarantine{Node: node(2), Incarnation: 1, Slot: bad, Life: 1, Reason: "it lies"}
+	l.must(condemn)
+	l.must(&Confine{Slot: bad, Lift: true})
+	l.must(condemn)
+	if reason, yes := l.Node(node(1)).Slots[0].Quarantined(); !yes || reason != "it lies" {
+		t.Errorf("a slot that failed its test is quarantined: %t, %q", yes, reason)
+	}
+	l.must(&Confine{Slot: bad, Lift: true})
+	l.must(&Hello{Node: node(1), Incarnation: 2, Slots: []SlotSpec{{"cpu", ""}}})
+	if !l.Offer(bad, 1, l.at) {
+		t.Error("the slot is offered no work after its node's start")
+	}
+}

@@ -160,6 +160,8 @@ func (m *sim) act() {
 		m.upkeep(n)
 	case p < 19:
 		m.preload(n)
+	case p < 21:
+		m.quarantine(n)
 	case p < 55:
 		if n.up {
 			m.send(&Take{SlotID{n.id, uint32(m.IntN(n.slots))}, n.inc, uint32(1 + m.IntN(2))})
@@ -235,6 +237,29 @@ func (m *sim) resolve(send func(Request) error) error {
 		}
 	}
 	return nil
+}
+
+// quarantine has a slot quarantined, by a node or a person, released or readmitted.
+func (m *sim) quarantine(n *simNode) {
+	id := SlotID{n.id, uint32(m.IntN(n.slots))}
+	switch m.IntN(6) {
+	case 0:
+		m.send(&Quarantine{Node: n.id, Incarnation: n.inc, Slot: id, Life: n.inc, Reason: "it lies"})
+	case 1:
+		m.send(&Confine{Slot: id, Reason: "it smells"})
+	default:
+		m.release(id, n, m.send)
+	}
+}
+
+// release releases a slot, and has its node readmit it if it was released before.
+func (m *sim) release(id SlotID, n *simNode, do func(Command)) {
+	do(&Confine{Slot: id, Lift: true})
+	if ledger := m.leader.Node(n.id); ledger != nil && int(id.Index) < len(ledger.Slots) {
+		if since, yes := ledger.Slots[id.Index].Released(); yes {
+			do(&Readmit{Slot: id, Incarnation: n.inc, Since: since})
+		}
+	}
 }
 
 // preload puts one, drops one, asks for a verification, or has a node say how one stands.
@@ -661,6 +686,9 @@ func checkSlots(s *State) error {
 			if len(sl.Claims) > 2 {
 				return fmt.Errorf("slot %d of %s holds %d claims", i, n.Name, len(sl.Claims))
 			}
+			if reason, yes := sl.Quarantined(); yes && len(sl.Claims) > 0 {
+				return fmt.Errorf("slot %d of %s, quarantined for %q, holds %d claims", i, n.Name, reason, len(sl.Claims))
+			}
 			for k, fence := range sl.Claims {
 				c := s.claims[fence]
 				if c == nil || !n.Alive || c.Incarnation != n.Incarnation || (c.StartedAt == notStarted) != (k == 1) {
@@ -688,6 +716,13 @@ func (m *sim) drain() error {
 		}
 		if err := m.commit(Request{Command: &Hello{Node: n.id, Incarnation: n.inc, Slots: make([]SlotSpec, n.slots)}}); err != nil {
 			return err
+		}
+		for k := range n.slots {
+			var err error
+			m.release(SlotID{n.id, uint32(k)}, n, func(c Command) { err = errors.Join(err, m.commit(Request{Command: c})) })
+			if err != nil {
+				return err
+			}
 		}
 	}
 	for _, name := range []string{"p0", "p1", "p2"} {
