@@ -337,6 +337,23 @@ func compare(a, b bool) int {
 	return 1
 }
 
+// Nearest is the candidate that is a typing error away from what was typed, or "".
+func Nearest(typed string, candidates []string) string {
+	const most = 60 // bytes that are compared
+	typed = typed[:min(len(typed), most)]
+	best, cost := "", max(2, len(typed)/3)+1
+	for _, c := range slices.Sorted(slices.Values(candidates)) {
+		d := EditDistance(typed, c)
+		if len(typed) >= 3 && strings.HasPrefix(c, typed) {
+			d = min(d, 1)
+		}
+		if d < cost && d < len(c) {
+			best, cost = c, d
+		}
+	}
+	return best
+}
+
 // EditDistance is the number of bytes to insert, delete or replace that make a to b.
 func EditDistance(a, b string) int {
 	row := make([]int, len(b)+1)

@@ -288,3 +288,12 @@ func FuzzParseObserve(f *testing.F) {
 		}
 	})
 }
+
+// TestNearest tells typing errors from other words.
+func TestNearest(t *testing.T) {
+	for typed, want := range map[string]string{"sieev": "sieve", "stat": "status", "zzzzzz": "", "": "", strings.Repeat("s", 1000): ""} {
+		if got := Nearest(typed, []string{"sieve", "status"}); got != want {
+			t.Errorf("Nearest(%.20q) = %q, want %q", typed, got, want)
+		}
+	}
+}

@@ -241,7 +241,7 @@ func tomlError(err error) error {
 		if !strings.Contains(key, ".") {
 			known = tables()
 		}
-		return &UnknownKeyError{key, nearest(key, known)}
+		return &UnknownKeyError{key, kernels.Nearest(key, known)}
 	}
 	var decode *toml.DecodeError
 	if !errors.As(err, &decode) {
@@ -285,13 +285,16 @@ func (e *InputError) Error() string { return e.What }
 // Remedy says what to write instead.
 func (e *InputError) Remedy() string { return e.Do }
 
-// UnknownKeyError is a key that no setting has.
+// UnknownKeyError is a key that no setting has. Nearest may be empty.
 type UnknownKeyError struct{ Key, Nearest string }
 
 func (e *UnknownKeyError) Error() string { return fmt.Sprintf("there is no key %q", e.Key) }
 
 // Remedy names the nearest key.
 func (e *UnknownKeyError) Remedy() string {
+	if e.Nearest == "" {
+		return "seedmesh config show lists all keys"
+	}
 	return fmt.Sprintf("did you mean %q? seedmesh config show lists all keys", e.Nearest)
 }
 
@@ -333,11 +336,6 @@ func eachKey(visit func(key string, t reflect.Type)) {
 		}
 	}
 	walk("", reflect.TypeFor[Config]())
-}
-
-// nearest is the candidate with the smallest edit distance to s.
-func nearest(s string, candidates []string) string {
-	return slices.MinFunc(candidates, func(a, b string) int { return kernels.EditDistance(s, a) - kernels.EditDistance(s, b) })
 }
 
 // Bounds of the timings: shorter ones are mistakes, such as a number without a

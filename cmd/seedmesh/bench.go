@@ -140,7 +140,7 @@ func (f *benchFlags) plan() (p bench.Plan, err error) {
 	}
 	if f.envelope != "" && !slices.Contains(bench.Parameters(), f.envelope) {
 		next := "one of: " + strings.Join(bench.Parameters(), ", ")
-		if near := nearest(f.envelope, bench.Parameters()); near != "" {
+		if near := kernels.Nearest(f.envelope, bench.Parameters()); near != "" {
 			next = "did you mean: --envelope=" + near
 		}
 		return p, &usageError{what: fmt.Sprintf("--envelope cannot sweep %q", clip(f.envelope)), next: next}

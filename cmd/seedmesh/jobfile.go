@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"seedmesh/kernels"
 	"seedmesh/scripts"
 )
 
@@ -214,7 +215,7 @@ func assign(flags *pflag.FlagSet, t object, where string) error {
 	for _, key := range slices.Sorted(maps.Keys(t)) {
 		if !slices.Contains(known, key) {
 			unknown := &usageError{what: fmt.Sprintf("%s: there is no key %q", where, clip(key)), next: "the keys are " + strings.Join(known, ", ")}
-			if near := nearest(key, known); near != "" {
+			if near := kernels.Nearest(key, known); near != "" {
 				unknown.next = fmt.Sprintf("did you mean %q?", near)
 			}
 			return unknown

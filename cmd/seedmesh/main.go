@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -146,7 +145,7 @@ func checkVerb(root *cobra.Command, args []string) error {
 
 func unknownVerb(c *cobra.Command, verb string) error {
 	e := &usageError{what: "unknown verb: " + c.CommandPath() + " " + clip(verb), next: "see: " + c.CommandPath() + " --help"}
-	if near := nearest(verb, verbs(c)); near != "" {
+	if near := kernels.Nearest(verb, verbs(c)); near != "" {
 		e.next = "did you mean: " + c.CommandPath() + " " + near
 	}
 	return e
@@ -187,7 +186,7 @@ func flagError(c *cobra.Command, err error) error {
 		e.what = "unknown flag of " + c.CommandPath() + ": -" + clip(missing.GetSpecifiedName())
 		return e
 	}
-	if near := nearest(missing.GetSpecifiedName(), names); near != "" {
+	if near := kernels.Nearest(missing.GetSpecifiedName(), names); near != "" {
 		e.next = "did you mean: --" + near
 	}
 	return e
@@ -238,22 +237,6 @@ func atMost(names ...string) cobra.PositionalArgs {
 		}
 		return exactArgs(names...)(c, args)
 	}
-}
-
-// nearest is the candidate that is a typing error away from what was typed, or
-// empty.
-func nearest(typed string, candidates []string) string {
-	best, cost := "", max(2, len(typed)/3)+1
-	for _, c := range slices.Sorted(slices.Values(candidates)) {
-		d := kernels.EditDistance(clip(typed), c)
-		if len(typed) >= 3 && strings.HasPrefix(c, typed) {
-			d = min(d, 1)
-		}
-		if d < cost && d < len(c) {
-			best, cost = c, d
-		}
-	}
-	return best
 }
 
 // clip shortens what a person typed so that a message stays one line.

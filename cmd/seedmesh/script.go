@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"seedmesh/kernels"
 	"seedmesh/scripts"
 )
 
@@ -260,7 +261,7 @@ func parseJobsFile(rows json.RawMessage) (*jobsFile, error) {
 			if slices.Contains(known, key) {
 				continue
 			}
-			if meant := nearest(key, known); meant != "" {
+			if meant := kernels.Nearest(key, known); meant != "" {
 				key += " (did you mean " + meant + "?)"
 			}
 			if !slices.Contains(f.unknown, key) {

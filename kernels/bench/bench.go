@@ -8,6 +8,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -98,9 +99,9 @@ func ParseDevice(text string) (Device, error) {
 	case kind == "cpu" && slices.Contains(units, detail):
 		return Device{Kind: kind, Unit: detail}, nil
 	case kind == "cpu":
-		return Device{}, &DeviceError{text, "this CPU has " + strings.Join(units, ", "), "cpu:" + nearest(detail, units)}
+		return Device{}, &DeviceError{text, "this CPU has " + strings.Join(units, ", "), "cpu:" + cmp.Or(kernels.Nearest(detail, units), units[0])}
 	case !slices.Contains(Kinds(), kind):
-		return Device{}, &DeviceError{text, "there are " + strings.Join(Kinds(), ", "), nearest(kind, Kinds())}
+		return Device{}, &DeviceError{text, "there are " + strings.Join(Kinds(), ", "), kernels.Nearest(kind, Kinds())}
 	case !given:
 		return Device{Kind: kind}, nil
 	}
@@ -114,11 +115,7 @@ func ParseDevice(text string) (Device, error) {
 // Kinds of devices that can be measured.
 func Kinds() []string { return append([]string{"cpu"}, kernels.Accelerators()...) }
 
-func nearest(s string, candidates []string) string {
-	return slices.MinFunc(candidates, func(a, b string) int { return kernels.EditDistance(s, a) - kernels.EditDistance(s, b) })
-}
-
-// A DeviceError is a device that cannot be measured.
+// A DeviceError is a device that cannot be measured. Nearest may be empty.
 type DeviceError struct{ Device, Why, Nearest string }
 
 func (e *DeviceError) Error() string {
@@ -126,7 +123,12 @@ func (e *DeviceError) Error() string {
 }
 
 // Remedy names the nearest device.
-func (e *DeviceError) Remedy() string { return "did you mean: --device " + e.Nearest }
+func (e *DeviceError) Remedy() string {
+	if e.Nearest == "" {
+		return "seedmesh devices lists those of this machine"
+	}
+	return "did you mean: --device " + e.Nearest
+}
 
 // String is the form that [ParseDevice] reads.
 func (d Device) String() string {
