@@ -120,6 +120,14 @@ func Identity(d Device) string {
 	return d.Name()
 }
 
+// Memory is how many bytes an accelerator has, or 0.
+func Memory(d Device) uint64 {
+	if v, ok := d.(*vetted); ok {
+		return v.driver.Memory()
+	}
+	return 0
+}
+
 // NotAccelerated says why only the CPU can search for the generator, or nothing.
 func (g Generator) NotAccelerated() string {
 	d, err := lookup(g.Name)

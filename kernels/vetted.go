@@ -20,11 +20,16 @@ func newVetted(name string, d driver, codes codeCache) *vetted {
 }
 
 // Vet has an accelerator pass the conformance suite, unless it is known to have
-// passed with the same driver and build; other devices need none. It calls step
-// before every search that it makes, as a sign of life.
-func Vet(ctx context.Context, d Device, step func()) error {
-	if v, ok := d.(*vetted); ok {
-		return v.vet(ctx, step)
+// passed with the same driver and build; a CPU, whose kernels are tested with the
+// program, only when it has to pass again. It calls step before every search that it makes, as a sign of life.
+func Vet(ctx context.Context, d Device, again bool, step func()) error {
+	switch d := d.(type) {
+	case *vetted:
+		return d.vet(ctx, step)
+	case cpu:
+		if again {
+			return conform(ctx, stepping{d, step}, representatives())
+		}
 	}
 	return nil
 }

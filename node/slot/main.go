@@ -125,7 +125,7 @@ func openDevice(ctx context.Context, c deviceConfig, stdout io.Writer) (kernels.
 		err = lockGPU(ctx, c.accelerator.Locks, pci)
 	}
 	if err == nil {
-		err = kernels.Vet(ctx, d, func() { _ = writeMessage(stdout, kindReport, progressReport(0, 0)) })
+		err = kernels.Vet(ctx, d, c.accelerator.Again, func() { _ = writeMessage(stdout, kindReport, progressReport(0, 0)) })
 	}
 	if err != nil {
 		return nil, 0, errors.Join(err, d.Close())
@@ -220,6 +220,7 @@ func serve(ctx context.Context, stdin io.Reader, stdout io.Writer, device kernel
 	s := &server{engine: engine{device: device}, index: index, w: stdout}
 	err = s.report(&slotpb.Report{Kind: &slotpb.Report_Ready{Ready: &slotpb.Ready{
 		Protocol: protocolVersion, Pid: int64(os.Getpid()), Device: device.Name(), Threads: uint32(threads),
+		Identity: kernels.Identity(device), Pci: kernels.PCI(device), Memory: kernels.Memory(device),
 	}}})
 	if err != nil {
 		return true, err

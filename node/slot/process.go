@@ -103,6 +103,7 @@ type process struct {
 	resting  chan struct{} // closed when an idle time ends; nil when none runs
 
 	shown atomic.Pointer[child] // child, for Pid
+	about atomic.Pointer[About] // of the last child that was ready; nil before
 
 	mu      sync.Mutex // guards running
 	running *remote    // nil when no search runs
@@ -128,6 +129,13 @@ func (p *process) Pid() int {
 		return c.pid
 	}
 	return 0
+}
+
+func (p *process) About() About {
+	if a := p.about.Load(); a != nil {
+		return *a
+	}
+	return About{}
 }
 
 func (p *process) StopAt(last uint64) {
@@ -342,6 +350,7 @@ func (p *process) start(ctx context.Context, free *os.File) (err error) {
 			Pid: c.pid, Status: c.status(), Stderr: c.stderr.String(),
 		}
 	}
+	p.about.Store(&About{ready.Identity, ready.Pci, ready.Memory})
 	p.keep(c)
 	p.log.Info("executor ready", "pid", c.pid, "device", ready.Device, "threads", ready.Threads, "took", time.Since(c.started))
 	return nil

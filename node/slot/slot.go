@@ -110,6 +110,15 @@ type Executor interface {
 	Close() error
 	// Pid is that of the executor process, or 0 when none runs.
 	Pid() int
+	// About is what the device said of itself when it was opened last.
+	About() About
+}
+
+// About is a device as its driver names it. It is zero before the device was opened.
+type About struct {
+	Name   string // vendor, model and versions
+	PCI    string // where it is on the bus, such as 0000:03:00.0, or empty
+	Memory uint64 // bytes, 0 where that is not known
 }
 
 // A Class tells apart what can go wrong with an executor; see [Error].
