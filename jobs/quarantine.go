@@ -133,7 +133,9 @@ func (c *Confine) apply(s *State) Outcome {
 	case !c.Lift:
 		s.vacate(sl)
 		s.relabel(c.Slot, confined+c.Reason)
-	case already && !tested:
+	case !already:
+		return refuse(Invalid, "slot %d of node %s is not quarantined", c.Slot.Index, s.nodes[c.Slot.Node].Name)
+	case !tested:
 		s.relabel(c.Slot, released+strconv.FormatInt(int64(s.now), 10))
 	}
 	return Outcome{}

@@ -254,11 +254,15 @@ func (m *sim) quarantine(n *simNode) {
 
 // release releases a slot, and has its node readmit it if it was released before.
 func (m *sim) release(id SlotID, n *simNode, do func(Command)) {
-	do(&Confine{Slot: id, Lift: true})
-	if ledger := m.leader.Node(n.id); ledger != nil && int(id.Index) < len(ledger.Slots) {
-		if since, yes := ledger.Slots[id.Index].Released(); yes {
-			do(&Readmit{Slot: id, Incarnation: n.inc, Since: since})
-		}
+	ledger := m.leader.Node(n.id)
+	if ledger == nil || int(id.Index) >= len(ledger.Slots) {
+		return
+	}
+	if _, yes := ledger.Slots[id.Index].Quarantined(); yes {
+		do(&Confine{Slot: id, Lift: true})
+	}
+	if since, yes := m.leader.Node(n.id).Slots[id.Index].Released(); yes {
+		do(&Readmit{Slot: id, Incarnation: n.inc, Since: since})
 	}
 }
 

@@ -240,7 +240,7 @@ func (n *Node) decide(ctx context.Context, c jobs.Claim, q checkQuestion, mine, 
 			continue
 		}
 		reason := fmt.Sprintf("%s gave a wrong answer for seed %d of job %s, found by searching %s twice", d.suspect, *wrong[i], q.Job, q.Range)
-		n.cfg.Logger.Error("a slot is quarantined: check its hardware and driver, then start its node again", "reason", reason)
+		n.cfg.Logger.Error("a slot is quarantined: check its hardware and driver, then release it", "reason", reason)
 		n.tell(n.ctx, &jobs.Quarantine{
 			Node: n.id, Incarnation: n.incarnationNow(), Slot: d.SlotID, Life: d.life, Job: q.Job, Reason: bounded(reason, jobs.MaxTextBytes),
 		})

@@ -13,7 +13,8 @@ import (
 // A slot on an accelerator works once its device was opened and has passed the
 // conformance suite, and again after its executor failed. If the device does not
 // pass, or its executor keeps failing, the slot is quarantined until the node
-// starts again: others do its work, and everybody reads the reason in the ledger.
+// starts again or a person releases it: others do its work, and everybody reads the reason in the ledger.
+// A slot of any kind that was released works once its device has passed again.
 
 // maxRelapses is how many times in a row an executor may fail at work although its
 // device passes.
@@ -22,27 +23,42 @@ const maxRelapses = 3
 // A proof is what a worker knows of its device. Its run alone uses it.
 type proof struct {
 	needed   bool       // the slot is on an accelerator
-	passed   bool       // and that may be used
+	passed   bool       // and that may be used; true where none is needed
 	running  bool       // its executor is getting ready
 	doubted  bool       // its executor has failed at work since it passed
 	relapses int        // times that happened without a result between
 	failure  string     // why the slot is of no use, or ""
 	results  chan error // of getting ready
+
+	release jobs.Instant // that the proof answers, since a person released the slot
 }
 
 func newProof(device string) proof {
-	return proof{needed: slices.Contains(kernels.Accelerators(), device), results: make(chan error, 1)}
+	needed := slices.Contains(kernels.Accelerators(), device)
+	return proof{needed: needed, passed: !needed, results: make(chan error, 1)}
 }
 
 // fit tells whether the slot may be given work.
-func (p *proof) fit() bool { return !p.needed || p.passed }
+func (p *proof) fit() bool { return p.passed }
+
+// startOver forgets what was known before the slot was released.
+func (p *proof) startOver(release jobs.Instant) {
+	p.passed, p.doubted, p.relapses, p.failure, p.release = false, true, 0, "", release
+}
 
 // prove has the executor get ready when that is due, or tells the ledger that the
-// slot is of no use.
+// slot is of no use, or that it is again.
 func (w *worker) prove(ctx context.Context) {
 	p := &w.proof
+	release, released := w.released()
+	if released && release != p.release {
+		p.startOver(release)
+	}
 	switch {
-	case p.fit() || p.running:
+	case p.running:
+	case p.fit() && released:
+		w.n.proposeSoon(ctx, &jobs.Readmit{Slot: w.id, Incarnation: w.n.incarnationNow(), Since: release, Label: w.n.site.label(int(w.id.Index))})
+	case p.fit():
 	case p.failure != "":
 		w.giveUp(ctx)
 	default:
@@ -50,6 +66,16 @@ func (w *worker) prove(ctx context.Context) {
 		again := p.doubted
 		w.n.goDo(func() { p.results <- w.exec.Ready(ctx, again) })
 	}
+}
+
+// released tells whether the ledger waits for the slot to be proven, and since when.
+func (w *worker) released() (since jobs.Instant, yes bool) {
+	w.n.log.View(func(s *jobs.State) {
+		if m := s.Node(w.id.Node); m != nil && int(w.id.Index) < len(m.Slots) {
+			since, yes = m.Slots[w.id.Index].Released()
+		}
+	})
+	return since, yes
 }
 
 // proved takes what became of getting ready.
@@ -87,13 +113,14 @@ func (w *worker) giveUp(ctx context.Context) {
 	w.n.log.View(func(s *jobs.State) {
 		if m := s.Node(w.id.Node); m != nil && m.Alive && m.Incarnation == incarnation && int(w.id.Index) < len(m.Slots) {
 			_, already := m.Slots[w.id.Index].Quarantined()
-			due = !already
+			_, released := m.Slots[w.id.Index].Released()
+			due = !already || released
 		}
 	})
 	if !due {
 		return
 	}
-	w.n.cfg.Logger.Error("a slot is quarantined until this node starts again", "slot", w.id.Index, "reason", w.proof.failure)
+	w.n.cfg.Logger.Error("a slot is quarantined until it is released or this node starts again", "slot", w.id.Index, "reason", w.proof.failure)
 	w.n.proposeSoon(ctx, &jobs.Quarantine{
 		Node: w.id.Node, Incarnation: incarnation, Slot: w.id, Life: incarnation, Reason: bounded(w.proof.failure, jobs.MaxTextBytes),
 	})

@@ -673,8 +673,16 @@ func busySlots(m *jobs.Node) (busy uint32) {
 // quarantinedSlots are a node's slots that get no more work, with the reason.
 func quarantinedSlots(m *jobs.Node) (list []string) {
 	for i, sl := range m.Slots {
-		if reason, yes := sl.Quarantined(); yes {
-			list = append(list, fmt.Sprintf("slot %d of %s is quarantined until its node starts again: %s", i, m.Name, reason))
+		reason, yes := sl.Quarantined()
+		until := "it is released or its node starts again"
+		if sl.Confined() {
+			until = "it is released"
+		}
+		if _, released := sl.Released(); released {
+			until = "it has passed its test"
+		}
+		if yes {
+			list = append(list, fmt.Sprintf("slot %d of %s is quarantined until %s: %s", i, m.Name, until, reason))
 		}
 	}
 	return list

@@ -32,10 +32,11 @@ type worker struct {
 
 	proof  proof
 	checks chan *recheck // searches for other nodes, which wait for their turn
+	barred bool          // the slot is quarantined; run's own
 
 	mu       sync.Mutex // guards what follows
 	current  *attempt
-	checking bool                 // the slot searches for another node
+	checking context.CancelFunc   // ends the search for another node; nil when there is none
 	settled  map[uint64]time.Time // fences that are not to be begun: since when nothing is done for them, or zero
 }
 
@@ -90,7 +91,7 @@ func (w *worker) run(ctx context.Context) {
 		case c := <-w.waiting():
 			w.begin(c, checked)
 		case <-checked:
-			w.setChecking(false)
+			w.setChecking(nil)
 		case err := <-w.proof.results:
 			w.proved(ctx, err)
 		case <-ctx.Done():
@@ -131,23 +132,34 @@ func (w *worker) again(ctx context.Context, t slot.Task) (slot.Result, error) {
 func (w *worker) waiting() <-chan *recheck {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.current != nil || w.checking || !w.proof.fit() {
+	if w.current != nil || w.checking != nil || w.barred || !w.proof.fit() {
 		return nil
 	}
 	return w.checks
 }
 
-func (w *worker) setChecking(yes bool) {
+func (w *worker) setChecking(end context.CancelFunc) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.checking = yes
+	w.checking = end
+}
+
+// bar ends the search for another node in a slot that is quarantined.
+func (w *worker) bar() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.barred && w.checking != nil {
+		w.checking()
+	}
 }
 
 // begin searches for another node, and tells when the slot is free again.
 func (w *worker) begin(c *recheck, checked chan<- struct{}) {
-	w.setChecking(true)
+	ctx, cancel := context.WithCancel(c.ctx)
+	w.setChecking(cancel)
 	w.n.goDo(func() {
-		c.result, c.err = w.exec.Run(c.ctx, c.task)
+		defer cancel()
+		c.result, c.err = w.exec.Run(ctx, c.task)
 		close(c.done)
 		checked <- struct{}{}
 	})
@@ -174,10 +186,12 @@ func (w *worker) look(ctx context.Context, ended chan<- finished) {
 	w.n.log.View(func(s *jobs.State) {
 		claims = s.Claims(w.id)
 		offered = [2]bool{s.Offer(w.id, 1, now), s.Offer(w.id, 2, now)}
+		w.barred = quarantinedIn(s, w.id)
 		for _, c := range claims {
 			paused = paused || s.Job(c.Job).State == jobs.Paused
 		}
 	})
+	w.bar()
 	w.forget(claims)
 	w.giveBackForsaken(ctx, claims)
 	running := w.check(claims)
@@ -193,6 +207,13 @@ func (w *worker) look(ctx context.Context, ended chan<- finished) {
 	if want := uint32(len(claims) + 1); want <= 2 && offered[want-1] && w.proof.fit() && w.n.session.fresh() && w.n.canStore() {
 		w.n.proposeSoon(ctx, &jobs.Take{Slot: w.id, Incarnation: w.n.incarnationNow(), Want: want})
 	}
+}
+
+func quarantinedIn(s *jobs.State, id jobs.SlotID) (yes bool) {
+	if m := s.Node(id.Node); m != nil && int(id.Index) < len(m.Slots) {
+		_, yes = m.Slots[id.Index].Quarantined()
+	}
+	return yes
 }
 
 // forget drops what is known of fences that the ledger no longer lists.
@@ -301,7 +322,7 @@ func (w *worker) startNext(ctx context.Context, claims []jobs.Claim, ended chan<
 	for _, c := range claims {
 		w.mu.Lock()
 		_, settled := w.settled[c.Fence]
-		checking := w.checking
+		checking := w.checking != nil
 		w.mu.Unlock()
 		if checking {
 			return
