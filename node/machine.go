@@ -14,9 +14,9 @@ import (
 
 	"seedmesh/jobs"
 	"seedmesh/kernels"
-	"seedmesh/node/api"
 	v1 "seedmesh/node/api/meshv1"
 	"seedmesh/node/host"
+	"seedmesh/node/slot"
 	"seedmesh/transport"
 )
 
@@ -164,14 +164,34 @@ type facts struct {
 	Scripts string   // how it keeps scripts apart, or why it refuses them
 	GPUs    []string // of its slots
 	Devices []host.Device
+	Cards   []*host.Device // of its slots; nil for one that has none, or of which nothing is known yet
 }
 
 func (n *Node) facts(ctx context.Context) facts {
 	f := facts{Scripts: n.site.isolation(), Devices: n.machine.look(ctx)}
-	for _, c := range n.cfg.slots() {
+	for i, c := range n.cfg.slots() {
 		f.GPUs = append(f.GPUs, c.GPU)
+		if i < len(n.workers) { // else they are not opened yet
+			f.Cards = append(f.Cards, cardOf(c, n.workers[i].exec.About(), f.Devices))
+		}
 	}
 	return f
+}
+
+// cardOf is the GPU of a slot: the one where its executor has opened a device, or the
+// one that its line of cluster.toml means. Of a device that the machine does not list its driver alone has a word to say.
+func cardOf(c SlotConfig, about slot.About, list []host.Device) *host.Device {
+	i := slices.IndexFunc(list, func(d host.Device) bool { return d.PCI == about.PCI || about.PCI == "" && c.GPU != "" && d.Is(c.GPU) })
+	switch {
+	case i >= 0:
+		return &list[i]
+	case c.accelerated() && about.Name != "":
+		return &host.Device{
+			Model: about.Name, Memory: about.Memory, PCI: about.PCI, State: host.Unknown,
+			Number: host.NotKnown, Celsius: host.NotKnown, CoreMHz: host.NotKnown, MemoryMHz: host.NotKnown,
+		}
+	}
+	return nil
 }
 
 // serveFacts answers the other nodes.
@@ -230,7 +250,7 @@ func (s *service) Node(ctx context.Context, r *connect.Request[v1.NodeRequest]) 
 	})
 	switch {
 	case reply.Node == nil:
-		return nil, apiError(&api.Error{Code: connect.CodeNotFound, What: fmt.Sprintf("there is no node %q", r.Msg.Node), Remedy: "seedmesh nodes lists them"})
+		return nil, apiError(s.unknownNode(r.Msg.Node))
 	case reply.Node.State == "dead":
 		reply.Problem = "the node does not live"
 		return connect.NewResponse(reply), nil
@@ -251,11 +271,15 @@ func (s *service) Node(ctx context.Context, r *connect.Request[v1.NodeRequest]) 
 func deviceInfos(list []host.Device) []*v1.DeviceInfo {
 	var infos []*v1.DeviceInfo
 	for _, d := range list {
-		infos = append(infos, &v1.DeviceInfo{
-			Vendor: d.Vendor, Model: d.Model, Pci: d.PCI, Uuid: d.UUID, Number: int32(d.Number), Driver: d.Driver,
-			MemoryBytes: d.Memory, MemoryUsedBytes: d.MemoryUsed, Integrated: d.Integrated, State: string(d.State), Notes: d.Notes,
-			Celsius: int32(d.Celsius), CoreMhz: int32(d.CoreMHz), MemoryMhz: int32(d.MemoryMHz),
-		})
+		infos = append(infos, deviceInfo(d))
 	}
 	return infos
+}
+
+func deviceInfo(d host.Device) *v1.DeviceInfo {
+	return &v1.DeviceInfo{
+		Vendor: d.Vendor, Model: d.Model, Pci: d.PCI, Uuid: d.UUID, Number: int32(d.Number), Driver: d.Driver,
+		MemoryBytes: d.Memory, MemoryUsedBytes: d.MemoryUsed, Integrated: d.Integrated, State: string(d.State), Notes: d.Notes,
+		Celsius: int32(d.Celsius), CoreMhz: int32(d.CoreMHz), MemoryMhz: int32(d.MemoryMHz),
+	}
 }

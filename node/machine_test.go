@@ -77,40 +77,52 @@ func sysOf(t *testing.T, config string) *host.Watch {
 	return host.NewWatch(host.Config{Sys: os.DirFS(dir)})
 }
 
-// TestMachinesAreShown asks one node about another one's GPU, and has a sick one
-// named by both.
-func TestMachinesAreShown(t *testing.T) {
-	watches := []*host.Watch{sysOf(t, "\x02\x10\xff\x73"), sysOf(t, "\xff\xff\xff\xff")}
-	dirs := []string{t.TempDir(), t.TempDir()}
-	synctest.Test(t, func(t *testing.T) {
-		network := memnet.New(1)
-		made, err := Init(Setup{Dir: dirs[0], Name: "well", Listen: "10.0.0.1:7946"})
+// twoMachines starts the nodes well and sick, with the slots and what they see of their
+// machines; join makes a member of another directory, under a token.
+func twoMachines(t *testing.T, watches [2]*host.Watch, slots [2][]SlotConfig) (well, sick *Node, join func(name, token string)) {
+	t.Helper()
+	network := memnet.New(1)
+	dirs := map[string]string{"well": t.TempDir()}
+	join = func(name, token string) {
+		dirs[name] = t.TempDir()
+		s := Setup{Dir: dirs[name], Name: name, Listen: "10.0.0.2:7946", Socket: func() (net.PacketConn, error) { return network.Listen("10.0.1.2:1") }}
+		if _, err := Join(t.Context(), s, token); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open := func(i int, name, addr string) *Node {
+		conn, err := network.Listen(addr)
 		if err != nil {
 			t.Fatal(err)
 		}
-		open := func(i int, addr string) *Node {
-			conn, err := network.Listen(addr)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c := DefaultConfig()
-			c.Dir, c.Node.Slots = dirs[i], []SlotConfig{{Device: "sim", SimRate: 1e6}}
-			c.Seams = Seams{PacketConn: conn, NoSocket: true, Machine: watches[i], Executor: func(i int, s SlotConfig) (slot.Executor, error) {
-				return slot.NewInProcess(i, kernels.NewSim(kernels.SimConfig{Rate: s.SimRate})), nil
-			}}
-			n, err := Open(c)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return n
-		}
-		first := open(0, "10.0.0.1:7946")
-		defer first.Close()
-		joining := Setup{Dir: dirs[1], Name: "sick", Listen: "10.0.0.2:7946", Socket: func() (net.PacketConn, error) { return network.Listen("10.0.1.2:1") }}
-		if _, err := Join(t.Context(), joining, made.Join); err != nil {
+		c := DefaultConfig()
+		c.Dir, c.Node.Slots, c.Node.GPUVendor = dirs[name], slots[i], "amd"
+		c.Seams = Seams{PacketConn: conn, NoSocket: true, Machine: watches[i], Executor: func(i int, s SlotConfig) (slot.Executor, error) {
+			return slot.NewInProcess(i, kernels.NewSim(kernels.SimConfig{Rate: s.SimRate})), nil
+		}}
+		n, err := Open(c)
+		if err != nil {
 			t.Fatal(err)
 		}
-		second := open(1, "10.0.0.2:7946")
+		return n
+	}
+	made, err := Init(Setup{Dir: dirs["well"], Name: "well", Listen: "10.0.0.1:7946"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	well = open(0, "well", "10.0.0.1:7946")
+	join("sick", made.Join)
+	return well, open(1, "sick", "10.0.0.2:7946"), join
+}
+
+// TestMachinesAreShown asks one node about another one's GPU, and has a sick one
+// named by both.
+func TestMachinesAreShown(t *testing.T) {
+	watches := [2]*host.Watch{sysOf(t, "\x02\x10\xff\x73"), sysOf(t, "\xff\xff\xff\xff")}
+	synctest.Test(t, func(t *testing.T) {
+		only := []SlotConfig{{Device: "sim", SimRate: 1e6}}
+		first, second, _ := twoMachines(t, watches, [2][]SlotConfig{only, only})
+		defer first.Close()
 		defer second.Close()
 
 		show := func(n *Node, of string) *v1.NodeReply {

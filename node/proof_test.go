@@ -8,8 +8,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"seedmesh/jobs"
 	"seedmesh/kernels"
+	v1 "seedmesh/node/api/meshv1"
 	"seedmesh/node/slot"
 )
 
@@ -86,6 +89,76 @@ func TestProof(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRelease has slots quarantined by the mesh and by a person, on an accelerator and on
+// a CPU: each works after a release once its device has passed again, and not before.
+func TestRelease(t *testing.T) {
+	for name, tt := range map[string]struct {
+		device string
+		person bool
+	}{
+		"by the mesh":          {kernels.CUDA, false},
+		"by a person":          {kernels.CUDA, true},
+		"a CPU's, by a person": {"cpu", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var broken atomic.Bool
+				var again, fails, runs atomic.Int64
+				broken.Store(!tt.person)
+				ready := func(now bool) error {
+					if now {
+						again.Add(1)
+					}
+					return failIf(broken.Load())
+				}
+				n := aloneOn(t, SlotConfig{Device: tt.device, SimRate: 20_000}, func(e slot.Executor) slot.Executor {
+					return doubtful{e, ready, &fails, &runs}
+				})
+				control := func(release bool) {
+					t.Helper()
+					_, err := n.API().ControlGpu(t.Context(), connect.NewRequest(&v1.ControlGpuRequest{Node: "n1", Gpu: "0", Release: release, Reason: "loud"}))
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				until(t, "slot", func() bool {
+					return tt.person && quarantineOf(n) == "" || strings.Contains(quarantineOf(n), "does not pass")
+				})
+				if tt.person {
+					until(t, "announcement", func() bool { return n.greeted() })
+					control(false)
+				}
+				submitLong(t, n)
+				broken.Store(true)
+				control(true)
+				until(t, "quarantine of what does not pass", func() bool { return again.Load() == 1 && strings.Contains(quarantineOf(n), "does not pass") })
+				if runs.Load() != 0 {
+					t.Errorf("%d searches before it has passed, want none", runs.Load())
+				}
+				broken.Store(false)
+				control(true)
+				until(t, "search", func() bool { return runs.Load() > 0 })
+				if q := quarantineOf(n); q != "" || again.Load() != 2 {
+					t.Errorf("it works in quarantine %q, after %d tests", q, again.Load())
+				}
+				if err := n.Close(); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(time.Minute) // of fake time, as above
+			})
+		})
+	}
+}
+
+// greeted tells whether the ledger has the node's slots.
+func (n *Node) greeted() (yes bool) {
+	n.log.View(func(s *jobs.State) {
+		m := s.Node(n.id)
+		yes = m != nil && len(m.Slots) > 0
+	})
+	return yes
 }
 
 func failIf(again bool) error {

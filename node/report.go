@@ -365,7 +365,7 @@ func (s *service) RemoveNode(ctx context.Context, r *connect.Request[v1.RemoveNo
 	})
 	switch {
 	case len(found) == 0:
-		return nil, apiError(&api.Error{Code: connect.CodeNotFound, What: fmt.Sprintf("there is no node %q", r.Msg.Node), Remedy: "seedmesh nodes lists them"})
+		return nil, apiError(s.unknownNode(r.Msg.Node))
 	case slices.ContainsFunc(found, func(m jobs.Node) bool { return m.Alive }):
 		return nil, apiError(&api.Error{Code: connect.CodeFailedPrecondition, What: fmt.Sprintf("node %s is alive", r.Msg.Node), Remedy: "stop it first, then remove it"})
 	}

@@ -80,7 +80,7 @@ func newRoot(e *env) *cobra.Command {
 	addGroup(root, groupSearch, newSieve(e), newReverseSieve(e), newAnalysis(e), newCorrelation(e), newPlan(e), newPredict(e), newGenerators(e), newBench(e), newDemo(e))
 	addGroup(root, groupScripts, newExec(e), newScript(e), newTask(e))
 	addGroup(root, groupJobs, newJobs(e), newJob(e), newResults(e), newLedger(e))
-	addGroup(root, groupMesh, newInit(e), newToken(e), newJoin(e), newUp(e), newNodes(e), newNode(e), newPreload(e), newStatus(e), newDevices(e), newConfig(e))
+	addGroup(root, groupMesh, newInit(e), newToken(e), newJoin(e), newUp(e), newNodes(e), newNode(e), newGpus(e), newGpu(e), newPreload(e), newStatus(e), newDevices(e), newConfig(e))
 	addGroup(root, groupOld, newCoordinator(e), newScriptsCoordinator(e), newDistributedWorker(e))
 	root.AddCommand(newCompletion(e), newVersion(e), newExecutor(e), newProbe(e))
 	return root

@@ -2993,7 +2993,7 @@ type SlotInfo struct {
 	Gpu           string                 `protobuf:"bytes,3,opt,name=gpu,proto3" json:"gpu,omitempty"`          // that its tasks see, or its searches run on
 	Scripts       bool                   `protobuf:"varint,4,opt,name=scripts,proto3" json:"scripts,omitempty"` // whether it takes tasks of script jobs
 	Busy          bool                   `protobuf:"varint,5,opt,name=busy,proto3" json:"busy,omitempty"`
-	Quarantined   string                 `protobuf:"bytes,6,opt,name=quarantined,proto3" json:"quarantined,omitempty"` // why it gets no work until its node starts again; empty when it does
+	Quarantined   string                 `protobuf:"bytes,6,opt,name=quarantined,proto3" json:"quarantined,omitempty"` // why it gets no work; empty when it does
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3070,6 +3070,303 @@ func (x *SlotInfo) GetQuarantined() string {
 	return ""
 }
 
+type GpusRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	All           bool                   `protobuf:"varint,1,opt,name=all,proto3" json:"all,omitempty"` // slots without a GPU too
+	Linearizable  bool                   `protobuf:"varint,2,opt,name=linearizable,proto3" json:"linearizable,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GpusRequest) Reset() {
+	*x = GpusRequest{}
+	mi := &file_mesh_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GpusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GpusRequest) ProtoMessage() {}
+
+func (x *GpusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GpusRequest.ProtoReflect.Descriptor instead.
+func (*GpusRequest) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *GpusRequest) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+func (x *GpusRequest) GetLinearizable() bool {
+	if x != nil {
+		return x.Linearizable
+	}
+	return false
+}
+
+type GpusReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Gpus          []*GpuInfo             `protobuf:"bytes,2,rep,name=gpus,proto3" json:"gpus,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GpusReply) Reset() {
+	*x = GpusReply{}
+	mi := &file_mesh_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GpusReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GpusReply) ProtoMessage() {}
+
+func (x *GpusReply) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GpusReply.ProtoReflect.Descriptor instead.
+func (*GpusReply) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *GpusReply) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *GpusReply) GetGpus() []*GpuInfo {
+	if x != nil {
+		return x.Gpus
+	}
+	return nil
+}
+
+// GpuInfo is a slot with its GPU, or a GPU without a slot.
+type GpuInfo struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // NODE/SLOT, or NODE/PCI of a GPU without a slot
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Slot          int32                  `protobuf:"varint,3,opt,name=slot,proto3" json:"slot,omitempty"`              // its number, or -1
+	Device        string                 `protobuf:"bytes,4,opt,name=device,proto3" json:"device,omitempty"`           // what its searches run on, such as cuda; empty without a slot
+	Does          string                 `protobuf:"bytes,5,opt,name=does,proto3" json:"does,omitempty"`               // idle, works, quarantined, tested (since its release), dead (its node), no slot
+	Job           string                 `protobuf:"bytes,6,opt,name=job,proto3" json:"job,omitempty"`                 // that it works on
+	Range         string                 `protobuf:"bytes,7,opt,name=range,proto3" json:"range,omitempty"`             // of the job that it works on, half-open
+	Quarantined   string                 `protobuf:"bytes,8,opt,name=quarantined,proto3" json:"quarantined,omitempty"` // why it gets no work; empty when it does
+	Problem       string                 `protobuf:"bytes,9,opt,name=problem,proto3" json:"problem,omitempty"`         // why nothing more is known of it
+	Gpu           *DeviceInfo            `protobuf:"bytes,10,opt,name=gpu,proto3" json:"gpu,omitempty"`                // empty for a CPU, and where it is not known
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GpuInfo) Reset() {
+	*x = GpuInfo{}
+	mi := &file_mesh_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GpuInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GpuInfo) ProtoMessage() {}
+
+func (x *GpuInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GpuInfo.ProtoReflect.Descriptor instead.
+func (*GpuInfo) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *GpuInfo) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GpuInfo) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *GpuInfo) GetSlot() int32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *GpuInfo) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *GpuInfo) GetDoes() string {
+	if x != nil {
+		return x.Does
+	}
+	return ""
+}
+
+func (x *GpuInfo) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *GpuInfo) GetRange() string {
+	if x != nil {
+		return x.Range
+	}
+	return ""
+}
+
+func (x *GpuInfo) GetQuarantined() string {
+	if x != nil {
+		return x.Quarantined
+	}
+	return ""
+}
+
+func (x *GpuInfo) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *GpuInfo) GetGpu() *DeviceInfo {
+	if x != nil {
+		return x.Gpu
+	}
+	return nil
+}
+
+type ControlGpuRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"` // name or id
+	Gpu           string                 `protobuf:"bytes,2,opt,name=gpu,proto3" json:"gpu,omitempty"`   // number of a slot, or PCI id or UUID of a GPU
+	Release       bool                   `protobuf:"varint,3,opt,name=release,proto3" json:"release,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`   // for the quarantine
+	Request       []byte                 `protobuf:"bytes,5,opt,name=request,proto3" json:"request,omitempty"` // 16 bytes, drawn by the caller: the same ones again happen once
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ControlGpuRequest) Reset() {
+	*x = ControlGpuRequest{}
+	mi := &file_mesh_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ControlGpuRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ControlGpuRequest) ProtoMessage() {}
+
+func (x *ControlGpuRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mesh_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ControlGpuRequest.ProtoReflect.Descriptor instead.
+func (*ControlGpuRequest) Descriptor() ([]byte, []int) {
+	return file_mesh_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *ControlGpuRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ControlGpuRequest) GetGpu() string {
+	if x != nil {
+		return x.Gpu
+	}
+	return ""
+}
+
+func (x *ControlGpuRequest) GetRelease() bool {
+	if x != nil {
+		return x.Release
+	}
+	return false
+}
+
+func (x *ControlGpuRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ControlGpuRequest) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
 // DeviceInfo is one GPU of a node. What is not known is empty, 0 bytes, or -1.
 type DeviceInfo struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -3093,7 +3390,7 @@ type DeviceInfo struct {
 
 func (x *DeviceInfo) Reset() {
 	*x = DeviceInfo{}
-	mi := &file_mesh_proto_msgTypes[39]
+	mi := &file_mesh_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3105,7 +3402,7 @@ func (x *DeviceInfo) String() string {
 func (*DeviceInfo) ProtoMessage() {}
 
 func (x *DeviceInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[39]
+	mi := &file_mesh_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3118,7 +3415,7 @@ func (x *DeviceInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceInfo.ProtoReflect.Descriptor instead.
 func (*DeviceInfo) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{39}
+	return file_mesh_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DeviceInfo) GetVendor() string {
@@ -3228,7 +3525,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_mesh_proto_msgTypes[40]
+	mi := &file_mesh_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3240,7 +3537,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[40]
+	mi := &file_mesh_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3253,7 +3550,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{40}
+	return file_mesh_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *StatusRequest) GetLinearizable() bool {
@@ -3287,7 +3584,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_mesh_proto_msgTypes[41]
+	mi := &file_mesh_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3299,7 +3596,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[41]
+	mi := &file_mesh_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3312,7 +3609,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{41}
+	return file_mesh_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *StatusReply) GetCluster() string {
@@ -3439,7 +3736,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_mesh_proto_msgTypes[42]
+	mi := &file_mesh_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3451,7 +3748,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[42]
+	mi := &file_mesh_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3464,7 +3761,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{42}
+	return file_mesh_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *CreateTokenRequest) GetRole() string {
@@ -3508,7 +3805,7 @@ type CreateTokenReply struct {
 
 func (x *CreateTokenReply) Reset() {
 	*x = CreateTokenReply{}
-	mi := &file_mesh_proto_msgTypes[43]
+	mi := &file_mesh_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3520,7 +3817,7 @@ func (x *CreateTokenReply) String() string {
 func (*CreateTokenReply) ProtoMessage() {}
 
 func (x *CreateTokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[43]
+	mi := &file_mesh_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3533,7 +3830,7 @@ func (x *CreateTokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenReply.ProtoReflect.Descriptor instead.
 func (*CreateTokenReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{43}
+	return file_mesh_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *CreateTokenReply) GetToken() string {
@@ -3579,7 +3876,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_mesh_proto_msgTypes[44]
+	mi := &file_mesh_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3591,7 +3888,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[44]
+	mi := &file_mesh_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3604,7 +3901,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{44}
+	return file_mesh_proto_rawDescGZIP(), []int{48}
 }
 
 type ListTokensReply struct {
@@ -3616,7 +3913,7 @@ type ListTokensReply struct {
 
 func (x *ListTokensReply) Reset() {
 	*x = ListTokensReply{}
-	mi := &file_mesh_proto_msgTypes[45]
+	mi := &file_mesh_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3628,7 +3925,7 @@ func (x *ListTokensReply) String() string {
 func (*ListTokensReply) ProtoMessage() {}
 
 func (x *ListTokensReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[45]
+	mi := &file_mesh_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3641,7 +3938,7 @@ func (x *ListTokensReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensReply.ProtoReflect.Descriptor instead.
 func (*ListTokensReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{45}
+	return file_mesh_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ListTokensReply) GetTokens() []*TokenInfo {
@@ -3664,7 +3961,7 @@ type TokenInfo struct {
 
 func (x *TokenInfo) Reset() {
 	*x = TokenInfo{}
-	mi := &file_mesh_proto_msgTypes[46]
+	mi := &file_mesh_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3676,7 +3973,7 @@ func (x *TokenInfo) String() string {
 func (*TokenInfo) ProtoMessage() {}
 
 func (x *TokenInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[46]
+	mi := &file_mesh_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3689,7 +3986,7 @@ func (x *TokenInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenInfo.ProtoReflect.Descriptor instead.
 func (*TokenInfo) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{46}
+	return file_mesh_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *TokenInfo) GetHash() string {
@@ -3736,7 +4033,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_mesh_proto_msgTypes[47]
+	mi := &file_mesh_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3748,7 +4045,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[47]
+	mi := &file_mesh_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3761,7 +4058,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{47}
+	return file_mesh_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *RevokeTokenRequest) GetHash() string {
@@ -3779,7 +4076,7 @@ type RevokeTokenReply struct {
 
 func (x *RevokeTokenReply) Reset() {
 	*x = RevokeTokenReply{}
-	mi := &file_mesh_proto_msgTypes[48]
+	mi := &file_mesh_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3791,7 +4088,7 @@ func (x *RevokeTokenReply) String() string {
 func (*RevokeTokenReply) ProtoMessage() {}
 
 func (x *RevokeTokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[48]
+	mi := &file_mesh_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3804,7 +4101,7 @@ func (x *RevokeTokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenReply.ProtoReflect.Descriptor instead.
 func (*RevokeTokenReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{48}
+	return file_mesh_proto_rawDescGZIP(), []int{52}
 }
 
 type RemoveNodeRequest struct {
@@ -3817,7 +4114,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_mesh_proto_msgTypes[49]
+	mi := &file_mesh_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3829,7 +4126,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[49]
+	mi := &file_mesh_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3842,7 +4139,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{49}
+	return file_mesh_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *RemoveNodeRequest) GetNode() string {
@@ -3868,7 +4165,7 @@ type RemoveNodeReply struct {
 
 func (x *RemoveNodeReply) Reset() {
 	*x = RemoveNodeReply{}
-	mi := &file_mesh_proto_msgTypes[50]
+	mi := &file_mesh_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3880,7 +4177,7 @@ func (x *RemoveNodeReply) String() string {
 func (*RemoveNodeReply) ProtoMessage() {}
 
 func (x *RemoveNodeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[50]
+	mi := &file_mesh_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3893,7 +4190,7 @@ func (x *RemoveNodeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeReply.ProtoReflect.Descriptor instead.
 func (*RemoveNodeReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{50}
+	return file_mesh_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *RemoveNodeReply) GetName() string {
@@ -3916,7 +4213,7 @@ type PutPreloadRequest struct {
 
 func (x *PutPreloadRequest) Reset() {
 	*x = PutPreloadRequest{}
-	mi := &file_mesh_proto_msgTypes[51]
+	mi := &file_mesh_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3928,7 +4225,7 @@ func (x *PutPreloadRequest) String() string {
 func (*PutPreloadRequest) ProtoMessage() {}
 
 func (x *PutPreloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[51]
+	mi := &file_mesh_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3941,7 +4238,7 @@ func (x *PutPreloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutPreloadRequest.ProtoReflect.Descriptor instead.
 func (*PutPreloadRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{51}
+	return file_mesh_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PutPreloadRequest) GetName() string {
@@ -3991,7 +4288,7 @@ type PreloadFile struct {
 
 func (x *PreloadFile) Reset() {
 	*x = PreloadFile{}
-	mi := &file_mesh_proto_msgTypes[52]
+	mi := &file_mesh_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4003,7 +4300,7 @@ func (x *PreloadFile) String() string {
 func (*PreloadFile) ProtoMessage() {}
 
 func (x *PreloadFile) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[52]
+	mi := &file_mesh_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4016,7 +4313,7 @@ func (x *PreloadFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreloadFile.ProtoReflect.Descriptor instead.
 func (*PreloadFile) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{52}
+	return file_mesh_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *PreloadFile) GetName() string {
@@ -4058,7 +4355,7 @@ type ControlPreloadRequest struct {
 
 func (x *ControlPreloadRequest) Reset() {
 	*x = ControlPreloadRequest{}
-	mi := &file_mesh_proto_msgTypes[53]
+	mi := &file_mesh_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4070,7 +4367,7 @@ func (x *ControlPreloadRequest) String() string {
 func (*ControlPreloadRequest) ProtoMessage() {}
 
 func (x *ControlPreloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[53]
+	mi := &file_mesh_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4083,7 +4380,7 @@ func (x *ControlPreloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlPreloadRequest.ProtoReflect.Descriptor instead.
 func (*ControlPreloadRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{53}
+	return file_mesh_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ControlPreloadRequest) GetName() string {
@@ -4116,7 +4413,7 @@ type PreloadsRequest struct {
 
 func (x *PreloadsRequest) Reset() {
 	*x = PreloadsRequest{}
-	mi := &file_mesh_proto_msgTypes[54]
+	mi := &file_mesh_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4128,7 +4425,7 @@ func (x *PreloadsRequest) String() string {
 func (*PreloadsRequest) ProtoMessage() {}
 
 func (x *PreloadsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[54]
+	mi := &file_mesh_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4141,7 +4438,7 @@ func (x *PreloadsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreloadsRequest.ProtoReflect.Descriptor instead.
 func (*PreloadsRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{54}
+	return file_mesh_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *PreloadsRequest) GetName() string {
@@ -4160,7 +4457,7 @@ type PreloadsReply struct {
 
 func (x *PreloadsReply) Reset() {
 	*x = PreloadsReply{}
-	mi := &file_mesh_proto_msgTypes[55]
+	mi := &file_mesh_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4172,7 +4469,7 @@ func (x *PreloadsReply) String() string {
 func (*PreloadsReply) ProtoMessage() {}
 
 func (x *PreloadsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[55]
+	mi := &file_mesh_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4185,7 +4482,7 @@ func (x *PreloadsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreloadsReply.ProtoReflect.Descriptor instead.
 func (*PreloadsReply) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{55}
+	return file_mesh_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *PreloadsReply) GetPreloads() []*PreloadInfo {
@@ -4211,7 +4508,7 @@ type PreloadInfo struct {
 
 func (x *PreloadInfo) Reset() {
 	*x = PreloadInfo{}
-	mi := &file_mesh_proto_msgTypes[56]
+	mi := &file_mesh_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4223,7 +4520,7 @@ func (x *PreloadInfo) String() string {
 func (*PreloadInfo) ProtoMessage() {}
 
 func (x *PreloadInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[56]
+	mi := &file_mesh_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4236,7 +4533,7 @@ func (x *PreloadInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreloadInfo.ProtoReflect.Descriptor instead.
 func (*PreloadInfo) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{56}
+	return file_mesh_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *PreloadInfo) GetName() string {
@@ -4308,7 +4605,7 @@ type PreloadNode struct {
 
 func (x *PreloadNode) Reset() {
 	*x = PreloadNode{}
-	mi := &file_mesh_proto_msgTypes[57]
+	mi := &file_mesh_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4320,7 +4617,7 @@ func (x *PreloadNode) String() string {
 func (*PreloadNode) ProtoMessage() {}
 
 func (x *PreloadNode) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[57]
+	mi := &file_mesh_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4333,7 +4630,7 @@ func (x *PreloadNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreloadNode.ProtoReflect.Descriptor instead.
 func (*PreloadNode) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{57}
+	return file_mesh_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *PreloadNode) GetNode() string {
@@ -4643,7 +4940,31 @@ const file_mesh_proto_rawDesc = "" +
 	"\x03gpu\x18\x03 \x01(\tR\x03gpu\x12\x18\n" +
 	"\ascripts\x18\x04 \x01(\bR\ascripts\x12\x12\n" +
 	"\x04busy\x18\x05 \x01(\bR\x04busy\x12 \n" +
-	"\vquarantined\x18\x06 \x01(\tR\vquarantined\"\xff\x02\n" +
+	"\vquarantined\x18\x06 \x01(\tR\vquarantined\"C\n" +
+	"\vGpusRequest\x12\x10\n" +
+	"\x03all\x18\x01 \x01(\bR\x03all\x12\"\n" +
+	"\flinearizable\x18\x02 \x01(\bR\flinearizable\"K\n" +
+	"\tGpusReply\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12(\n" +
+	"\x04gpus\x18\x02 \x03(\v2\x14.seedmesh.v1.GpuInfoR\x04gpus\"\x80\x02\n" +
+	"\aGpuInfo\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x12\n" +
+	"\x04slot\x18\x03 \x01(\x05R\x04slot\x12\x16\n" +
+	"\x06device\x18\x04 \x01(\tR\x06device\x12\x12\n" +
+	"\x04does\x18\x05 \x01(\tR\x04does\x12\x10\n" +
+	"\x03job\x18\x06 \x01(\tR\x03job\x12\x14\n" +
+	"\x05range\x18\a \x01(\tR\x05range\x12 \n" +
+	"\vquarantined\x18\b \x01(\tR\vquarantined\x12\x18\n" +
+	"\aproblem\x18\t \x01(\tR\aproblem\x12)\n" +
+	"\x03gpu\x18\n" +
+	" \x01(\v2\x17.seedmesh.v1.DeviceInfoR\x03gpu\"\x85\x01\n" +
+	"\x11ControlGpuRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
+	"\x03gpu\x18\x02 \x01(\tR\x03gpu\x12\x18\n" +
+	"\arelease\x18\x03 \x01(\bR\arelease\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x18\n" +
+	"\arequest\x18\x05 \x01(\fR\arequest\"\xff\x02\n" +
 	"\n" +
 	"DeviceInfo\x12\x16\n" +
 	"\x06vendor\x18\x01 \x01(\tR\x06vendor\x12\x14\n" +
@@ -4748,7 +5069,7 @@ const file_mesh_proto_rawDesc = "" +
 	"\x05alive\x18\x02 \x01(\bR\x05alive\x12\x14\n" +
 	"\x05ready\x18\x03 \x01(\bR\x05ready\x12\x14\n" +
 	"\x05round\x18\x04 \x01(\x04R\x05round\x12\x12\n" +
-	"\x04text\x18\x05 \x01(\tR\x04text2\xf1\f\n" +
+	"\x04text\x18\x05 \x01(\tR\x04text2\xf1\r\n" +
 	"\x04Mesh\x12>\n" +
 	"\x06Submit\x12\x1a.seedmesh.v1.SubmitRequest\x1a\x18.seedmesh.v1.SubmitReply\x12L\n" +
 	"\rSubmitScripts\x12!.seedmesh.v1.SubmitScriptsRequest\x1a\x18.seedmesh.v1.SubmitReply\x12O\n" +
@@ -4765,7 +5086,10 @@ const file_mesh_proto_rawDesc = "" +
 	"\aOutputs\x12\x1b.seedmesh.v1.OutputsRequest\x1a\x18.seedmesh.v1.OutputChunk0\x01\x12>\n" +
 	"\x06Ledger\x12\x1a.seedmesh.v1.LedgerRequest\x1a\x18.seedmesh.v1.LedgerReply\x12;\n" +
 	"\x05Nodes\x12\x19.seedmesh.v1.NodesRequest\x1a\x17.seedmesh.v1.NodesReply\x128\n" +
-	"\x04Node\x12\x18.seedmesh.v1.NodeRequest\x1a\x16.seedmesh.v1.NodeReply\x12>\n" +
+	"\x04Node\x12\x18.seedmesh.v1.NodeRequest\x1a\x16.seedmesh.v1.NodeReply\x128\n" +
+	"\x04Gpus\x12\x18.seedmesh.v1.GpusRequest\x1a\x16.seedmesh.v1.GpusReply\x12D\n" +
+	"\n" +
+	"ControlGpu\x12\x1e.seedmesh.v1.ControlGpuRequest\x1a\x16.seedmesh.v1.GpusReply\x12>\n" +
 	"\x06Status\x12\x1a.seedmesh.v1.StatusRequest\x1a\x18.seedmesh.v1.StatusReply\x12M\n" +
 	"\vCreateToken\x12\x1f.seedmesh.v1.CreateTokenRequest\x1a\x1d.seedmesh.v1.CreateTokenReply\x12J\n" +
 	"\n" +
@@ -4790,7 +5114,7 @@ func file_mesh_proto_rawDescGZIP() []byte {
 	return file_mesh_proto_rawDescData
 }
 
-var file_mesh_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_mesh_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
 var file_mesh_proto_goTypes = []any{
 	(*SubmitRequest)(nil),         // 0: seedmesh.v1.SubmitRequest
 	(*SubmitReply)(nil),           // 1: seedmesh.v1.SubmitReply
@@ -4831,25 +5155,29 @@ var file_mesh_proto_goTypes = []any{
 	(*NodeRequest)(nil),           // 36: seedmesh.v1.NodeRequest
 	(*NodeReply)(nil),             // 37: seedmesh.v1.NodeReply
 	(*SlotInfo)(nil),              // 38: seedmesh.v1.SlotInfo
-	(*DeviceInfo)(nil),            // 39: seedmesh.v1.DeviceInfo
-	(*StatusRequest)(nil),         // 40: seedmesh.v1.StatusRequest
-	(*StatusReply)(nil),           // 41: seedmesh.v1.StatusReply
-	(*CreateTokenRequest)(nil),    // 42: seedmesh.v1.CreateTokenRequest
-	(*CreateTokenReply)(nil),      // 43: seedmesh.v1.CreateTokenReply
-	(*ListTokensRequest)(nil),     // 44: seedmesh.v1.ListTokensRequest
-	(*ListTokensReply)(nil),       // 45: seedmesh.v1.ListTokensReply
-	(*TokenInfo)(nil),             // 46: seedmesh.v1.TokenInfo
-	(*RevokeTokenRequest)(nil),    // 47: seedmesh.v1.RevokeTokenRequest
-	(*RevokeTokenReply)(nil),      // 48: seedmesh.v1.RevokeTokenReply
-	(*RemoveNodeRequest)(nil),     // 49: seedmesh.v1.RemoveNodeRequest
-	(*RemoveNodeReply)(nil),       // 50: seedmesh.v1.RemoveNodeReply
-	(*PutPreloadRequest)(nil),     // 51: seedmesh.v1.PutPreloadRequest
-	(*PreloadFile)(nil),           // 52: seedmesh.v1.PreloadFile
-	(*ControlPreloadRequest)(nil), // 53: seedmesh.v1.ControlPreloadRequest
-	(*PreloadsRequest)(nil),       // 54: seedmesh.v1.PreloadsRequest
-	(*PreloadsReply)(nil),         // 55: seedmesh.v1.PreloadsReply
-	(*PreloadInfo)(nil),           // 56: seedmesh.v1.PreloadInfo
-	(*PreloadNode)(nil),           // 57: seedmesh.v1.PreloadNode
+	(*GpusRequest)(nil),           // 39: seedmesh.v1.GpusRequest
+	(*GpusReply)(nil),             // 40: seedmesh.v1.GpusReply
+	(*GpuInfo)(nil),               // 41: seedmesh.v1.GpuInfo
+	(*ControlGpuRequest)(nil),     // 42: seedmesh.v1.ControlGpuRequest
+	(*DeviceInfo)(nil),            // 43: seedmesh.v1.DeviceInfo
+	(*StatusRequest)(nil),         // 44: seedmesh.v1.StatusRequest
+	(*StatusReply)(nil),           // 45: seedmesh.v1.StatusReply
+	(*CreateTokenRequest)(nil),    // 46: seedmesh.v1.CreateTokenRequest
+	(*CreateTokenReply)(nil),      // 47: seedmesh.v1.CreateTokenReply
+	(*ListTokensRequest)(nil),     // 48: seedmesh.v1.ListTokensRequest
+	(*ListTokensReply)(nil),       // 49: seedmesh.v1.ListTokensReply
+	(*TokenInfo)(nil),             // 50: seedmesh.v1.TokenInfo
+	(*RevokeTokenRequest)(nil),    // 51: seedmesh.v1.RevokeTokenRequest
+	(*RevokeTokenReply)(nil),      // 52: seedmesh.v1.RevokeTokenReply
+	(*RemoveNodeRequest)(nil),     // 53: seedmesh.v1.RemoveNodeRequest
+	(*RemoveNodeReply)(nil),       // 54: seedmesh.v1.RemoveNodeReply
+	(*PutPreloadRequest)(nil),     // 55: seedmesh.v1.PutPreloadRequest
+	(*PreloadFile)(nil),           // 56: seedmesh.v1.PreloadFile
+	(*ControlPreloadRequest)(nil), // 57: seedmesh.v1.ControlPreloadRequest
+	(*PreloadsRequest)(nil),       // 58: seedmesh.v1.PreloadsRequest
+	(*PreloadsReply)(nil),         // 59: seedmesh.v1.PreloadsReply
+	(*PreloadInfo)(nil),           // 60: seedmesh.v1.PreloadInfo
+	(*PreloadNode)(nil),           // 61: seedmesh.v1.PreloadNode
 }
 var file_mesh_proto_depIdxs = []int32{
 	3,  // 0: seedmesh.v1.SubmitScriptsRequest.after:type_name -> seedmesh.v1.Follows
@@ -4868,66 +5196,72 @@ var file_mesh_proto_depIdxs = []int32{
 	35, // 13: seedmesh.v1.NodesReply.nodes:type_name -> seedmesh.v1.NodeInfo
 	35, // 14: seedmesh.v1.NodeReply.node:type_name -> seedmesh.v1.NodeInfo
 	38, // 15: seedmesh.v1.NodeReply.slots:type_name -> seedmesh.v1.SlotInfo
-	39, // 16: seedmesh.v1.NodeReply.devices:type_name -> seedmesh.v1.DeviceInfo
-	39, // 17: seedmesh.v1.StatusReply.devices:type_name -> seedmesh.v1.DeviceInfo
-	46, // 18: seedmesh.v1.ListTokensReply.tokens:type_name -> seedmesh.v1.TokenInfo
-	52, // 19: seedmesh.v1.PutPreloadRequest.files:type_name -> seedmesh.v1.PreloadFile
-	56, // 20: seedmesh.v1.PreloadsReply.preloads:type_name -> seedmesh.v1.PreloadInfo
-	52, // 21: seedmesh.v1.PreloadInfo.files:type_name -> seedmesh.v1.PreloadFile
-	57, // 22: seedmesh.v1.PreloadInfo.nodes:type_name -> seedmesh.v1.PreloadNode
-	0,  // 23: seedmesh.v1.Mesh.Submit:input_type -> seedmesh.v1.SubmitRequest
-	2,  // 24: seedmesh.v1.Mesh.SubmitScripts:input_type -> seedmesh.v1.SubmitScriptsRequest
-	2,  // 25: seedmesh.v1.Mesh.PlanScripts:input_type -> seedmesh.v1.SubmitScriptsRequest
-	4,  // 26: seedmesh.v1.Mesh.MissingBlobs:input_type -> seedmesh.v1.MissingBlobsRequest
-	6,  // 27: seedmesh.v1.Mesh.PutBlob:input_type -> seedmesh.v1.PutBlobRequest
-	0,  // 28: seedmesh.v1.Mesh.Plan:input_type -> seedmesh.v1.SubmitRequest
-	11, // 29: seedmesh.v1.Mesh.Jobs:input_type -> seedmesh.v1.JobsRequest
-	13, // 30: seedmesh.v1.Mesh.Job:input_type -> seedmesh.v1.JobRequest
-	15, // 31: seedmesh.v1.Mesh.Control:input_type -> seedmesh.v1.ControlRequest
-	16, // 32: seedmesh.v1.Mesh.Results:input_type -> seedmesh.v1.ResultsRequest
-	18, // 33: seedmesh.v1.Mesh.Tasks:input_type -> seedmesh.v1.TasksRequest
-	22, // 34: seedmesh.v1.Mesh.Task:input_type -> seedmesh.v1.TaskRequest
-	28, // 35: seedmesh.v1.Mesh.Outputs:input_type -> seedmesh.v1.OutputsRequest
-	30, // 36: seedmesh.v1.Mesh.Ledger:input_type -> seedmesh.v1.LedgerRequest
-	33, // 37: seedmesh.v1.Mesh.Nodes:input_type -> seedmesh.v1.NodesRequest
-	36, // 38: seedmesh.v1.Mesh.Node:input_type -> seedmesh.v1.NodeRequest
-	40, // 39: seedmesh.v1.Mesh.Status:input_type -> seedmesh.v1.StatusRequest
-	42, // 40: seedmesh.v1.Mesh.CreateToken:input_type -> seedmesh.v1.CreateTokenRequest
-	44, // 41: seedmesh.v1.Mesh.ListTokens:input_type -> seedmesh.v1.ListTokensRequest
-	47, // 42: seedmesh.v1.Mesh.RevokeToken:input_type -> seedmesh.v1.RevokeTokenRequest
-	49, // 43: seedmesh.v1.Mesh.RemoveNode:input_type -> seedmesh.v1.RemoveNodeRequest
-	51, // 44: seedmesh.v1.Mesh.PutPreload:input_type -> seedmesh.v1.PutPreloadRequest
-	53, // 45: seedmesh.v1.Mesh.ControlPreload:input_type -> seedmesh.v1.ControlPreloadRequest
-	54, // 46: seedmesh.v1.Mesh.Preloads:input_type -> seedmesh.v1.PreloadsRequest
-	1,  // 47: seedmesh.v1.Mesh.Submit:output_type -> seedmesh.v1.SubmitReply
-	1,  // 48: seedmesh.v1.Mesh.SubmitScripts:output_type -> seedmesh.v1.SubmitReply
-	9,  // 49: seedmesh.v1.Mesh.PlanScripts:output_type -> seedmesh.v1.PlanScriptsReply
-	5,  // 50: seedmesh.v1.Mesh.MissingBlobs:output_type -> seedmesh.v1.MissingBlobsReply
-	7,  // 51: seedmesh.v1.Mesh.PutBlob:output_type -> seedmesh.v1.PutBlobReply
-	8,  // 52: seedmesh.v1.Mesh.Plan:output_type -> seedmesh.v1.PlanReply
-	12, // 53: seedmesh.v1.Mesh.Jobs:output_type -> seedmesh.v1.JobsReply
-	14, // 54: seedmesh.v1.Mesh.Job:output_type -> seedmesh.v1.JobInfo
-	14, // 55: seedmesh.v1.Mesh.Control:output_type -> seedmesh.v1.JobInfo
-	17, // 56: seedmesh.v1.Mesh.Results:output_type -> seedmesh.v1.ResultsChunk
-	19, // 57: seedmesh.v1.Mesh.Tasks:output_type -> seedmesh.v1.TasksReply
-	24, // 58: seedmesh.v1.Mesh.Task:output_type -> seedmesh.v1.TaskReply
-	29, // 59: seedmesh.v1.Mesh.Outputs:output_type -> seedmesh.v1.OutputChunk
-	31, // 60: seedmesh.v1.Mesh.Ledger:output_type -> seedmesh.v1.LedgerReply
-	34, // 61: seedmesh.v1.Mesh.Nodes:output_type -> seedmesh.v1.NodesReply
-	37, // 62: seedmesh.v1.Mesh.Node:output_type -> seedmesh.v1.NodeReply
-	41, // 63: seedmesh.v1.Mesh.Status:output_type -> seedmesh.v1.StatusReply
-	43, // 64: seedmesh.v1.Mesh.CreateToken:output_type -> seedmesh.v1.CreateTokenReply
-	45, // 65: seedmesh.v1.Mesh.ListTokens:output_type -> seedmesh.v1.ListTokensReply
-	48, // 66: seedmesh.v1.Mesh.RevokeToken:output_type -> seedmesh.v1.RevokeTokenReply
-	50, // 67: seedmesh.v1.Mesh.RemoveNode:output_type -> seedmesh.v1.RemoveNodeReply
-	56, // 68: seedmesh.v1.Mesh.PutPreload:output_type -> seedmesh.v1.PreloadInfo
-	56, // 69: seedmesh.v1.Mesh.ControlPreload:output_type -> seedmesh.v1.PreloadInfo
-	55, // 70: seedmesh.v1.Mesh.Preloads:output_type -> seedmesh.v1.PreloadsReply
-	47, // [47:71] is the sub-list for method output_type
-	23, // [23:47] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	43, // 16: seedmesh.v1.NodeReply.devices:type_name -> seedmesh.v1.DeviceInfo
+	41, // 17: seedmesh.v1.GpusReply.gpus:type_name -> seedmesh.v1.GpuInfo
+	43, // 18: seedmesh.v1.GpuInfo.gpu:type_name -> seedmesh.v1.DeviceInfo
+	43, // 19: seedmesh.v1.StatusReply.devices:type_name -> seedmesh.v1.DeviceInfo
+	50, // 20: seedmesh.v1.ListTokensReply.tokens:type_name -> seedmesh.v1.TokenInfo
+	56, // 21: seedmesh.v1.PutPreloadRequest.files:type_name -> seedmesh.v1.PreloadFile
+	60, // 22: seedmesh.v1.PreloadsReply.preloads:type_name -> seedmesh.v1.PreloadInfo
+	56, // 23: seedmesh.v1.PreloadInfo.files:type_name -> seedmesh.v1.PreloadFile
+	61, // 24: seedmesh.v1.PreloadInfo.nodes:type_name -> seedmesh.v1.PreloadNode
+	0,  // 25: seedmesh.v1.Mesh.Submit:input_type -> seedmesh.v1.SubmitRequest
+	2,  // 26: seedmesh.v1.Mesh.SubmitScripts:input_type -> seedmesh.v1.SubmitScriptsRequest
+	2,  // 27: seedmesh.v1.Mesh.PlanScripts:input_type -> seedmesh.v1.SubmitScriptsRequest
+	4,  // 28: seedmesh.v1.Mesh.MissingBlobs:input_type -> seedmesh.v1.MissingBlobsRequest
+	6,  // 29: seedmesh.v1.Mesh.PutBlob:input_type -> seedmesh.v1.PutBlobRequest
+	0,  // 30: seedmesh.v1.Mesh.Plan:input_type -> seedmesh.v1.SubmitRequest
+	11, // 31: seedmesh.v1.Mesh.Jobs:input_type -> seedmesh.v1.JobsRequest
+	13, // 32: seedmesh.v1.Mesh.Job:input_type -> seedmesh.v1.JobRequest
+	15, // 33: seedmesh.v1.Mesh.Control:input_type -> seedmesh.v1.ControlRequest
+	16, // 34: seedmesh.v1.Mesh.Results:input_type -> seedmesh.v1.ResultsRequest
+	18, // 35: seedmesh.v1.Mesh.Tasks:input_type -> seedmesh.v1.TasksRequest
+	22, // 36: seedmesh.v1.Mesh.Task:input_type -> seedmesh.v1.TaskRequest
+	28, // 37: seedmesh.v1.Mesh.Outputs:input_type -> seedmesh.v1.OutputsRequest
+	30, // 38: seedmesh.v1.Mesh.Ledger:input_type -> seedmesh.v1.LedgerRequest
+	33, // 39: seedmesh.v1.Mesh.Nodes:input_type -> seedmesh.v1.NodesRequest
+	36, // 40: seedmesh.v1.Mesh.Node:input_type -> seedmesh.v1.NodeRequest
+	39, // 41: seedmesh.v1.Mesh.Gpus:input_type -> seedmesh.v1.GpusRequest
+	42, // 42: seedmesh.v1.Mesh.ControlGpu:input_type -> seedmesh.v1.ControlGpuRequest
+	44, // 43: seedmesh.v1.Mesh.Status:input_type -> seedmesh.v1.StatusRequest
+	46, // 44: seedmesh.v1.Mesh.CreateToken:input_type -> seedmesh.v1.CreateTokenRequest
+	48, // 45: seedmesh.v1.Mesh.ListTokens:input_type -> seedmesh.v1.ListTokensRequest
+	51, // 46: seedmesh.v1.Mesh.RevokeToken:input_type -> seedmesh.v1.RevokeTokenRequest
+	53, // 47: seedmesh.v1.Mesh.RemoveNode:input_type -> seedmesh.v1.RemoveNodeRequest
+	55, // 48: seedmesh.v1.Mesh.PutPreload:input_type -> seedmesh.v1.PutPreloadRequest
+	57, // 49: seedmesh.v1.Mesh.ControlPreload:input_type -> seedmesh.v1.ControlPreloadRequest
+	58, // 50: seedmesh.v1.Mesh.Preloads:input_type -> seedmesh.v1.PreloadsRequest
+	1,  // 51: seedmesh.v1.Mesh.Submit:output_type -> seedmesh.v1.SubmitReply
+	1,  // 52: seedmesh.v1.Mesh.SubmitScripts:output_type -> seedmesh.v1.SubmitReply
+	9,  // 53: seedmesh.v1.Mesh.PlanScripts:output_type -> seedmesh.v1.PlanScriptsReply
+	5,  // 54: seedmesh.v1.Mesh.MissingBlobs:output_type -> seedmesh.v1.MissingBlobsReply
+	7,  // 55: seedmesh.v1.Mesh.PutBlob:output_type -> seedmesh.v1.PutBlobReply
+	8,  // 56: seedmesh.v1.Mesh.Plan:output_type -> seedmesh.v1.PlanReply
+	12, // 57: seedmesh.v1.Mesh.Jobs:output_type -> seedmesh.v1.JobsReply
+	14, // 58: seedmesh.v1.Mesh.Job:output_type -> seedmesh.v1.JobInfo
+	14, // 59: seedmesh.v1.Mesh.Control:output_type -> seedmesh.v1.JobInfo
+	17, // 60: seedmesh.v1.Mesh.Results:output_type -> seedmesh.v1.ResultsChunk
+	19, // 61: seedmesh.v1.Mesh.Tasks:output_type -> seedmesh.v1.TasksReply
+	24, // 62: seedmesh.v1.Mesh.Task:output_type -> seedmesh.v1.TaskReply
+	29, // 63: seedmesh.v1.Mesh.Outputs:output_type -> seedmesh.v1.OutputChunk
+	31, // 64: seedmesh.v1.Mesh.Ledger:output_type -> seedmesh.v1.LedgerReply
+	34, // 65: seedmesh.v1.Mesh.Nodes:output_type -> seedmesh.v1.NodesReply
+	37, // 66: seedmesh.v1.Mesh.Node:output_type -> seedmesh.v1.NodeReply
+	40, // 67: seedmesh.v1.Mesh.Gpus:output_type -> seedmesh.v1.GpusReply
+	40, // 68: seedmesh.v1.Mesh.ControlGpu:output_type -> seedmesh.v1.GpusReply
+	45, // 69: seedmesh.v1.Mesh.Status:output_type -> seedmesh.v1.StatusReply
+	47, // 70: seedmesh.v1.Mesh.CreateToken:output_type -> seedmesh.v1.CreateTokenReply
+	49, // 71: seedmesh.v1.Mesh.ListTokens:output_type -> seedmesh.v1.ListTokensReply
+	52, // 72: seedmesh.v1.Mesh.RevokeToken:output_type -> seedmesh.v1.RevokeTokenReply
+	54, // 73: seedmesh.v1.Mesh.RemoveNode:output_type -> seedmesh.v1.RemoveNodeReply
+	60, // 74: seedmesh.v1.Mesh.PutPreload:output_type -> seedmesh.v1.PreloadInfo
+	60, // 75: seedmesh.v1.Mesh.ControlPreload:output_type -> seedmesh.v1.PreloadInfo
+	59, // 76: seedmesh.v1.Mesh.Preloads:output_type -> seedmesh.v1.PreloadsReply
+	51, // [51:77] is the sub-list for method output_type
+	25, // [25:51] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_mesh_proto_init() }
@@ -4941,7 +5275,7 @@ func file_mesh_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mesh_proto_rawDesc), len(file_mesh_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   58,
+			NumMessages:   62,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -72,6 +72,10 @@ const (
 	MeshNodesProcedure = "/seedmesh.v1.Mesh/Nodes"
 	// MeshNodeProcedure is the fully-qualified name of the Mesh's Node RPC.
 	MeshNodeProcedure = "/seedmesh.v1.Mesh/Node"
+	// MeshGpusProcedure is the fully-qualified name of the Mesh's Gpus RPC.
+	MeshGpusProcedure = "/seedmesh.v1.Mesh/Gpus"
+	// MeshControlGpuProcedure is the fully-qualified name of the Mesh's ControlGpu RPC.
+	MeshControlGpuProcedure = "/seedmesh.v1.Mesh/ControlGpu"
 	// MeshStatusProcedure is the fully-qualified name of the Mesh's Status RPC.
 	MeshStatusProcedure = "/seedmesh.v1.Mesh/Status"
 	// MeshCreateTokenProcedure is the fully-qualified name of the Mesh's CreateToken RPC.
@@ -123,6 +127,11 @@ type MeshClient interface {
 	Nodes(context.Context, *connect.Request[meshv1.NodesRequest]) (*connect.Response[meshv1.NodesReply], error)
 	// Node looks at one member: its slots, its GPUs as it sees them now, and how it keeps scripts apart.
 	Node(context.Context, *connect.Request[meshv1.NodeRequest]) (*connect.Response[meshv1.NodeReply], error)
+	// Gpus lists the slots of all members that run on a GPU, and the GPUs that no slot uses, as their nodes see them now.
+	Gpus(context.Context, *connect.Request[meshv1.GpusRequest]) (*connect.Response[meshv1.GpusReply], error)
+	// ControlGpu quarantines the slots of a GPU until they are released, or releases them: a slot that was released
+	// works again once its device has passed its test.
+	ControlGpu(context.Context, *connect.Request[meshv1.ControlGpuRequest]) (*connect.Response[meshv1.GpusReply], error)
 	Status(context.Context, *connect.Request[meshv1.StatusRequest]) (*connect.Response[meshv1.StatusReply], error)
 	CreateToken(context.Context, *connect.Request[meshv1.CreateTokenRequest]) (*connect.Response[meshv1.CreateTokenReply], error)
 	ListTokens(context.Context, *connect.Request[meshv1.ListTokensRequest]) (*connect.Response[meshv1.ListTokensReply], error)
@@ -243,6 +252,18 @@ func NewMeshClient(httpClient connect.HTTPClient, baseURL string, opts ...connec
 			connect.WithSchema(meshMethods.ByName("Node")),
 			connect.WithClientOptions(opts...),
 		),
+		gpus: connect.NewClient[meshv1.GpusRequest, meshv1.GpusReply](
+			httpClient,
+			baseURL+MeshGpusProcedure,
+			connect.WithSchema(meshMethods.ByName("Gpus")),
+			connect.WithClientOptions(opts...),
+		),
+		controlGpu: connect.NewClient[meshv1.ControlGpuRequest, meshv1.GpusReply](
+			httpClient,
+			baseURL+MeshControlGpuProcedure,
+			connect.WithSchema(meshMethods.ByName("ControlGpu")),
+			connect.WithClientOptions(opts...),
+		),
 		status: connect.NewClient[meshv1.StatusRequest, meshv1.StatusReply](
 			httpClient,
 			baseURL+MeshStatusProcedure,
@@ -312,6 +333,8 @@ type meshClient struct {
 	ledger         *connect.Client[meshv1.LedgerRequest, meshv1.LedgerReply]
 	nodes          *connect.Client[meshv1.NodesRequest, meshv1.NodesReply]
 	node           *connect.Client[meshv1.NodeRequest, meshv1.NodeReply]
+	gpus           *connect.Client[meshv1.GpusRequest, meshv1.GpusReply]
+	controlGpu     *connect.Client[meshv1.ControlGpuRequest, meshv1.GpusReply]
 	status         *connect.Client[meshv1.StatusRequest, meshv1.StatusReply]
 	createToken    *connect.Client[meshv1.CreateTokenRequest, meshv1.CreateTokenReply]
 	listTokens     *connect.Client[meshv1.ListTokensRequest, meshv1.ListTokensReply]
@@ -402,6 +425,16 @@ func (c *meshClient) Node(ctx context.Context, req *connect.Request[meshv1.NodeR
 	return c.node.CallUnary(ctx, req)
 }
 
+// Gpus calls seedmesh.v1.Mesh.Gpus.
+func (c *meshClient) Gpus(ctx context.Context, req *connect.Request[meshv1.GpusRequest]) (*connect.Response[meshv1.GpusReply], error) {
+	return c.gpus.CallUnary(ctx, req)
+}
+
+// ControlGpu calls seedmesh.v1.Mesh.ControlGpu.
+func (c *meshClient) ControlGpu(ctx context.Context, req *connect.Request[meshv1.ControlGpuRequest]) (*connect.Response[meshv1.GpusReply], error) {
+	return c.controlGpu.CallUnary(ctx, req)
+}
+
 // Status calls seedmesh.v1.Mesh.Status.
 func (c *meshClient) Status(ctx context.Context, req *connect.Request[meshv1.StatusRequest]) (*connect.Response[meshv1.StatusReply], error) {
 	return c.status.CallUnary(ctx, req)
@@ -475,6 +508,11 @@ type MeshHandler interface {
 	Nodes(context.Context, *connect.Request[meshv1.NodesRequest]) (*connect.Response[meshv1.NodesReply], error)
 	// Node looks at one member: its slots, its GPUs as it sees them now, and how it keeps scripts apart.
 	Node(context.Context, *connect.Request[meshv1.NodeRequest]) (*connect.Response[meshv1.NodeReply], error)
+	// Gpus lists the slots of all members that run on a GPU, and the GPUs that no slot uses, as their nodes see them now.
+	Gpus(context.Context, *connect.Request[meshv1.GpusRequest]) (*connect.Response[meshv1.GpusReply], error)
+	// ControlGpu quarantines the slots of a GPU until they are released, or releases them: a slot that was released
+	// works again once its device has passed its test.
+	ControlGpu(context.Context, *connect.Request[meshv1.ControlGpuRequest]) (*connect.Response[meshv1.GpusReply], error)
 	Status(context.Context, *connect.Request[meshv1.StatusRequest]) (*connect.Response[meshv1.StatusReply], error)
 	CreateToken(context.Context, *connect.Request[meshv1.CreateTokenRequest]) (*connect.Response[meshv1.CreateTokenReply], error)
 	ListTokens(context.Context, *connect.Request[meshv1.ListTokensRequest]) (*connect.Response[meshv1.ListTokensReply], error)
@@ -591,6 +629,18 @@ func NewMeshHandler(svc MeshHandler, opts ...connect.HandlerOption) (string, htt
 		connect.WithSchema(meshMethods.ByName("Node")),
 		connect.WithHandlerOptions(opts...),
 	)
+	meshGpusHandler := connect.NewUnaryHandler(
+		MeshGpusProcedure,
+		svc.Gpus,
+		connect.WithSchema(meshMethods.ByName("Gpus")),
+		connect.WithHandlerOptions(opts...),
+	)
+	meshControlGpuHandler := connect.NewUnaryHandler(
+		MeshControlGpuProcedure,
+		svc.ControlGpu,
+		connect.WithSchema(meshMethods.ByName("ControlGpu")),
+		connect.WithHandlerOptions(opts...),
+	)
 	meshStatusHandler := connect.NewUnaryHandler(
 		MeshStatusProcedure,
 		svc.Status,
@@ -673,6 +723,10 @@ func NewMeshHandler(svc MeshHandler, opts ...connect.HandlerOption) (string, htt
 			meshNodesHandler.ServeHTTP(w, r)
 		case MeshNodeProcedure:
 			meshNodeHandler.ServeHTTP(w, r)
+		case MeshGpusProcedure:
+			meshGpusHandler.ServeHTTP(w, r)
+		case MeshControlGpuProcedure:
+			meshControlGpuHandler.ServeHTTP(w, r)
 		case MeshStatusProcedure:
 			meshStatusHandler.ServeHTTP(w, r)
 		case MeshCreateTokenProcedure:
@@ -760,6 +814,14 @@ func (UnimplementedMeshHandler) Nodes(context.Context, *connect.Request[meshv1.N
 
 func (UnimplementedMeshHandler) Node(context.Context, *connect.Request[meshv1.NodeRequest]) (*connect.Response[meshv1.NodeReply], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("seedmesh.v1.Mesh.Node is not implemented"))
+}
+
+func (UnimplementedMeshHandler) Gpus(context.Context, *connect.Request[meshv1.GpusRequest]) (*connect.Response[meshv1.GpusReply], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("seedmesh.v1.Mesh.Gpus is not implemented"))
+}
+
+func (UnimplementedMeshHandler) ControlGpu(context.Context, *connect.Request[meshv1.ControlGpuRequest]) (*connect.Response[meshv1.GpusReply], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("seedmesh.v1.Mesh.ControlGpu is not implemented"))
 }
 
 func (UnimplementedMeshHandler) Status(context.Context, *connect.Request[meshv1.StatusRequest]) (*connect.Response[meshv1.StatusReply], error) {
