@@ -1,12 +1,23 @@
 package kernels
 
-import "os"
+import (
+	"errors"
+	"os"
+)
+
+// Why there is no limit.
+var (
+	errNoPace    = errors.New("no limit is computed for OpenCL, whose devices do not say how many instructions they begin in a cycle")
+	errNoClock   = errors.New("no limit is computed where the driver does not state the clock and the number of units")
+	errUncounted = errors.New("a limit is computed for the kernels of mt19937 and xorshift32 only, whose instructions are counted")
+)
 
 // AcceleratorLimit is how many seeds of a search an accelerator could test in a
 // second if every lane began an integer instruction in every cycle, instructions
-// left out that only move data. It is known for CUDA and HIP devices, and for the
-// kernels of mt19937 and xorshift32, whose instructions are counted.
-func AcceleratorLimit(d Device, s *Search) (seedsPerSecond float64, ok bool) {
+// left out that only move data. It is known for CUDA and HIP devices, from the clock and
+// the units that the driver states, and for the kernels of mt19937 and xorshift32, whose
+// instructions are counted. Else the error says why it is not.
+func AcceleratorLimit(d Device, s *Search) (seedsPerSecond float64, err error) {
 	var dev driver
 	switch d := d.(type) {
 	case *vetted:
@@ -16,11 +27,19 @@ func AcceleratorLimit(d Device, s *Search) (seedsPerSecond float64, ok bool) {
 	}
 	g, isGPU := dev.(gpuDriver)
 	plan, err := s.planAccelerator(d.Name())
-	if !isGPU || err != nil || plan.form.kernel != kernelMt && plan.form.kernel != kernelXorshift32 {
-		return 0, false
+	switch {
+	case err != nil:
+		return 0, err
+	case !isGPU:
+		return 0, errNoPace
+	case plan.form.kernel != kernelMt && plan.form.kernel != kernelXorshift32:
+		return 0, errUncounted
 	}
 	pace := g.Pace(os.DirFS("/"))
-	return pace / plan.laneInstructions(d.Name() == HIP), pace > 0
+	if pace <= 0 {
+		return 0, errNoClock
+	}
+	return pace / plan.laneInstructions(d.Name() == HIP), nil
 }
 
 // slowMultiply is how many cycles of a lane RDNA takes for a 32-bit multiplication.

@@ -215,3 +215,50 @@ func TestLaunchesAreApart(t *testing.T) {
 		})
 	}
 }
+
+// TestAcceleratorLimit computes the limit of a device that states its clock and units.
+func TestAcceleratorLimit(t *testing.T) {
+	d, err := OpenAccelerator(AcceleratorConfig{Kind: CUDA, Libraries: shim.Libraries(t, false, nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	const pace = 2 * 64 * 1e6 // 2 multiprocessors of 64 lanes at 1000 kHz
+	for generator, why := range map[string]string{"xorshift32": "", "mt19937": "", "lcg32": "mt19937 and xorshift32 only", "pcg32": "cannot run"} {
+		def, err := lookup(generator)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := plant(def, 4711, Spec{Observe: "raw", MinMatches: 1}, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		limit, err := AcceleratorLimit(d, s)
+		if why != "" {
+			if err == nil || !strings.Contains(err.Error(), why) {
+				t.Errorf("%s: AcceleratorLimit = %v, %v; want %q", generator, limit, err, why)
+			}
+			continue
+		}
+		plan, err2 := s.planAccelerator(CUDA)
+		if err != nil || err2 != nil || limit != pace/plan.laneInstructions(false) || limit > pace/4 {
+			t.Errorf("%s: AcceleratorLimit = %v, %v, %v", generator, limit, err, err2)
+		}
+	}
+	if _, err := AcceleratorLimit(newVetted(OpenCL, openCLDriver{}, ""), mustPlant(t)); err == nil || !strings.Contains(err.Error(), "for OpenCL") {
+		t.Errorf("AcceleratorLimit of OpenCL: %v", err)
+	}
+}
+
+func mustPlant(t *testing.T) *Search {
+	t.Helper()
+	def, err := lookup("xorshift32")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := plant(def, 4711, Spec{Observe: "raw", MinMatches: 1}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}

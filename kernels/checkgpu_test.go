@@ -133,7 +133,7 @@ func checkRate(t *testing.T, d Device, generator string, spec Spec, draws int) (
 		return "", err
 	}
 	text := fmt.Sprintf("%.4g M seeds/s", rate/1e6)
-	if limit, ok := AcceleratorLimit(d, s); ok {
+	if limit, err := AcceleratorLimit(d, s); err == nil {
 		text += fmt.Sprintf(", %.0f %% of the computed limit, %.4g M", 100*rate/limit, limit/1e6)
 	}
 	return text, nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,7 @@ type benchFlags struct {
 	envelope            string
 	maxSpread, within   float64
 	compare, from       string
+	libraries           string
 	out, plot           string
 	asJSON              bool
 }
@@ -44,8 +46,10 @@ func newBench(e *env) *cobra.Command {
 		Short: "Measure how fast the devices of this machine search",
 		Long: `bench has every device of this machine search with every generator, and gives the median of some samples in seeds and in
 steps (outputs of the generator, without early stopping) a second, and their spread. PER_CORE is seeds for each second of
-processor time, which other load does not count in; LIMIT what the count of vector instructions lets a core do, and SHARE how
-much of that is reached. The question is one without an answer in the seeds that are searched; its flags are those of sieve.
+processor time, which other load does not count in; LIMIT what the count of vector instructions lets a core do, or that of
+instructions an accelerator at the clock that its driver states, and SHARE how much of that is reached. Each kind of
+accelerator is measured by a process of its own. The question is one without an answer in the seeds that are searched; its
+flags are those of sieve.
 
 --envelope chunk, draws or concurrency sweeps that parameter of one device and generator. A setting is stable when its samples
 lie within --max-spread of each other; the best is the steadiest of the stable ones within --within of the fastest of them.`,
@@ -76,6 +80,7 @@ lie within --max-spread of each other; the best is the steadiest of the stable o
 	flags.Lookup("envelope").NoOptDefVal = "chunk"
 	flags.Float64Var(&f.maxSpread, "max-spread", 0.1, "samples of a stable setting differ by no more, as a share of their median")
 	flags.Float64Var(&f.within, "within", 0.03, "medians that differ by no more count as equally fast")
+	flags.StringVar(&f.libraries, "libraries", "", "directory in which drivers' libraries are looked for first, as of a slot")
 	flags.StringVarP(&f.out, "output", "o", "", "write the report as JSON to this file")
 	flags.StringVar(&f.compare, "compare", "", "compare with the report in this file")
 	flags.StringVar(&f.from, "from", "", "take the report in this file instead of measuring")
@@ -85,7 +90,7 @@ lie within --max-spread of each other; the best is the steadiest of the stable o
 }
 
 func (f *benchFlags) run(c *cobra.Command, e *env) error {
-	plan, err := f.plan()
+	plan, err := f.plan(e)
 	if err != nil {
 		return err
 	}
@@ -122,7 +127,7 @@ func (f *benchFlags) run(c *cobra.Command, e *env) error {
 }
 
 // plan checks the flags.
-func (f *benchFlags) plan() (p bench.Plan, err error) {
+func (f *benchFlags) plan(e *env) (p bench.Plan, err error) {
 	for _, bad := range []struct {
 		is         bool
 		what, next string
@@ -145,7 +150,10 @@ func (f *benchFlags) plan() (p bench.Plan, err error) {
 		}
 		return p, &usageError{what: fmt.Sprintf("--envelope cannot sweep %q", clip(f.envelope)), next: next}
 	}
-	p = bench.Plan{Generators: f.generators, Time: f.time, Repeats: f.repeats, Question: bench.Question{Observe: f.observe, Draws: f.draws, Threshold: f.threshold}}
+	p = bench.Plan{
+		Generators: f.generators, Time: f.time, Repeats: f.repeats, Libraries: f.libraries, Command: []string{"/proc/self/exe", "measure"}, Words: e.stderr,
+		Question: bench.Question{Observe: f.observe, Draws: f.draws, Threshold: f.threshold},
+	}
 	if p.Question.Skip, err = parseBounds("skip", f.skip); err != nil {
 		return p, err
 	}
@@ -174,7 +182,7 @@ func (f *benchFlags) report(ctx context.Context, e *env, p bench.Plan) (*bench.R
 	}
 	show := func(r bench.Row) {
 		if width(e.stderr) > 0 {
-			_, _ = fmt.Fprintf(e.stderr, "%s with %s: %s seeds/s\n", r.Device, r.Generator, bench.Rate(r.Median))
+			_, _ = fmt.Fprintf(e.stderr, "%s with %s: %s seeds/s\n", r.Device, cmp.Or(r.Generator, "any generator"), bench.Rate(r.Median))
 		}
 	}
 	if f.envelope != "" {
@@ -267,11 +275,26 @@ func (f *benchFlags) print(e *env, old, r *bench.Report) error {
 	if err := t.flush(); err != nil {
 		return err
 	}
+	for _, text := range limitsMissing(r) {
+		if _, err := fmt.Fprintln(e.stdout, text); err != nil {
+			return err
+		}
+	}
 	if r.Envelope == nil {
 		return nil
 	}
 	_, err := fmt.Fprintln(e.stdout, bestText(r))
 	return err
+}
+
+// limitsMissing says of each accelerator why it has no limit, once.
+func limitsMissing(r *bench.Report) (list []string) {
+	for _, row := range r.Rows {
+		if text := row.Device + ": " + row.NoLimit; row.NoLimit != "" && !slices.Contains(list, text) {
+			list = append(list, text)
+		}
+	}
+	return list
 }
 
 // figures are the cells of a row that were measured.

@@ -82,7 +82,7 @@ func newRoot(e *env) *cobra.Command {
 	addGroup(root, groupJobs, newJobs(e), newJob(e), newResults(e), newLedger(e))
 	addGroup(root, groupMesh, newInit(e), newToken(e), newJoin(e), newUp(e), newNodes(e), newNode(e), newGpus(e), newGpu(e), newPreload(e), newStatus(e), newDevices(e), newConfig(e))
 	addGroup(root, groupOld, newCoordinator(e), newScriptsCoordinator(e), newDistributedWorker(e))
-	root.AddCommand(newCompletion(e), newVersion(e), newExecutor(e), newProbe(e))
+	root.AddCommand(newCompletion(e), newVersion(e), newExecutor(e), newProbe(e), newMeasure(e))
 	return root
 }
 

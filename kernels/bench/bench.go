@@ -4,7 +4,8 @@
 // written, read again, compared with another one and drawn.
 //
 // Read bench.go for how a rate comes about, envelope.go for sweeps, report.go for
-// the file, compare.go for two of them, plot.go for the drawing.
+// the file, compare.go for two of them, plot.go for the drawing, crew.go for the processes
+// that measure accelerators.
 package bench
 
 import (
@@ -12,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"slices"
 	"strconv"
@@ -43,6 +45,11 @@ type Plan struct {
 	Time       time.Duration // of one sample
 	Repeats    int           // samples
 	Programs   string        // directory of compiled programs; empty to keep none
+	Libraries  string        // directory in which drivers' libraries are looked for first, or empty
+	// Command is that of processes that measure accelerators with [Serve], a path first;
+	// empty to measure them in this process.
+	Command []string
+	Words   io.Writer // gets what libraries print in such processes, each line once; nil for nobody
 }
 
 // A Question is what the searches ask for. It is planted, so that it has an
@@ -139,9 +146,9 @@ func (d Device) String() string {
 }
 
 // open opens the device for so many threads, where it has any.
-func (d Device) open(threads int, programs string) (kernels.Device, error) {
+func (p Plan) open(d Device, threads int) (kernels.Device, error) {
 	if d.Kind != "cpu" {
-		return kernels.OpenAccelerator(kernels.AcceleratorConfig{Kind: d.Kind, Number: d.Number, Programs: programs})
+		return kernels.OpenAccelerator(kernels.AcceleratorConfig{Kind: d.Kind, Number: d.Number, Programs: p.Programs, Libraries: p.Libraries})
 	}
 	opened, ok := kernels.NewCPUOn(d.vectorUnit(), threads)
 	if !ok {
@@ -157,13 +164,18 @@ func (d Device) vectorUnit() string {
 	return d.Unit
 }
 
-// limit is the computed limit of one core in seeds a second; 0 when there is none.
-func (d Device) limit(s *kernels.Search) float64 {
-	if d.Kind != "cpu" {
-		return 0
+// limit is the computed limit in seeds a second, of a core or of a whole accelerator;
+// 0 when there is none, for an accelerator with the reason.
+func (d Device) limit(opened kernels.Device, s *kernels.Search) (seeds float64, why string) {
+	if d.Kind == "cpu" {
+		seeds, _ = kernels.CPULimit(d.vectorUnit(), s)
+		return seeds, ""
 	}
-	limit, _ := kernels.CPULimit(d.vectorUnit(), s)
-	return limit
+	seeds, err := kernels.AcceleratorLimit(opened, s)
+	if err != nil {
+		why = err.Error()
+	}
+	return seeds, why
 }
 
 // standard is the setting that is measured where none is swept.
@@ -176,44 +188,62 @@ func (p Plan) standard(d Device) Setting {
 }
 
 // Measure takes the samples of every device with every generator. show is called
-// with each row. A device that cannot run a search has a row that says why.
-func (p Plan) Measure(ctx context.Context, show func(Row)) (*Report, error) {
-	r := newReport(p)
+// with each row. A device that cannot run a search has a row that says why; one that cannot be used
+// at all has one row, without a generator.
+func (p Plan) Measure(ctx context.Context, show func(Row)) (_ *Report, err error) {
+	r, crew := newReport(p), newCrew(p)
+	defer func() { err = errors.Join(err, crew.close()) }()
 	for _, d := range p.Devices {
 		for _, g := range p.Generators {
-			row, err := p.row(ctx, d, g, p.standard(d))
+			row, err := crew.row(ctx, order{d, g, p.standard(d)})
 			if err != nil {
 				return nil, err
 			}
 			r.Rows = append(r.Rows, row)
 			show(row)
+			if row.Generator == "" {
+				break
+			}
 		}
 	}
 	return r, nil
 }
 
+// An order is for one row.
+type order struct {
+	Device    Device
+	Generator string
+	Setting   Setting
+}
+
+func (o order) row() Row {
+	return Row{Device: o.Device.String(), Generator: o.Generator, Chunk: o.Setting.Chunk, Draws: o.Setting.Draws, Concurrency: o.Setting.Concurrency}
+}
+
 // row measures one setting. Its error ends everything; what only this device
 // cannot do is in the row.
-func (p Plan) row(ctx context.Context, d Device, generator string, set Setting) (Row, error) {
-	row := Row{Device: d.String(), Generator: generator, Chunk: set.Chunk, Draws: set.Draws, Concurrency: set.Concurrency}
-	q := p.Question
-	q.Draws = set.Draws
-	s, err := q.search(generator)
+func (p Plan) row(ctx context.Context, o order) (Row, error) {
+	row, q := o.row(), p.Question
+	q.Draws = o.Setting.Draws
+	s, err := q.search(o.Generator)
 	if err != nil {
 		return row, err
 	}
-	samples, chunk, err := p.samples(ctx, d, s, set)
-	if ctx.Err() != nil {
+	err = p.measure(ctx, o, s, &row)
+	var useless *uselessError
+	switch {
+	case ctx.Err() != nil:
 		return row, ctx.Err()
-	}
-	if err != nil {
+	case errors.As(err, &useless):
+		row.Generator, row.Error = "", err.Error()
+	case err != nil:
 		row.Error = err.Error()
-		return row, nil
 	}
-	row.Chunk = chunk
-	row.fill(samples, float64(s.StepsPerSeed()), d.limit(s))
 	return row, nil
 }
+
+// A uselessError is a device that cannot be opened, or does not pass the conformance suite.
+type uselessError struct{ error }
 
 // A sample is one measurement.
 type sample struct {
@@ -221,11 +251,11 @@ type sample struct {
 	core float64 // seeds for each second of processor time
 }
 
-// samples measures once for each repeat.
-func (p Plan) samples(ctx context.Context, d Device, s *kernels.Search, set Setting) (list []sample, chunk uint64, err error) {
-	threads, lanes := set.Concurrency, 1
-	if d.Kind != "cpu" {
-		threads, lanes = 1, set.Concurrency
+// measure takes a sample for each repeat, and fills the row.
+func (p Plan) measure(ctx context.Context, o order, s *kernels.Search, row *Row) (err error) {
+	threads, lanes := o.Setting.Concurrency, 1
+	if o.Device.Kind != "cpu" {
+		threads, lanes = 1, o.Setting.Concurrency
 	}
 	var runners []*runner
 	defer func() {
@@ -234,30 +264,34 @@ func (p Plan) samples(ctx context.Context, d Device, s *kernels.Search, set Sett
 		}
 	}()
 	for i := range lanes {
-		r, err := newRunner(ctx, d, s, threads, p.Programs)
+		r, err := p.newRunner(ctx, o.Device, s, threads)
 		if err != nil {
-			return nil, 0, err
+			return err
 		}
 		r.next = s.Space().Last / uint64(lanes+1) * uint64(i)
 		runners = append(runners, r)
 	}
-	chunk = min(set.Chunk, s.Space().Last)
+	chunk := min(o.Setting.Chunk, s.Space().Last)
 	if chunk == 0 {
 		if chunk, err = runners[0].findChunk(ctx, p.Time/10); err != nil {
-			return nil, 0, err
+			return err
 		}
 	}
 	if _, err := together(ctx, runners, chunk, p.Time/10); err != nil { // warms up
-		return nil, 0, err
+		return err
 	}
+	var list []sample
 	for range p.Repeats {
 		one, err := together(ctx, runners, chunk, p.Time)
 		if err != nil {
-			return nil, 0, err
+			return err
 		}
 		list = append(list, one)
 	}
-	return list, chunk, nil
+	row.Chunk = chunk
+	row.Limit, row.NoLimit = o.Device.limit(runners[0].device, s)
+	row.fill(list, float64(s.StepsPerSeed()))
+	return nil
 }
 
 // together has all runners search for so long, and sums up what they did.
@@ -297,10 +331,13 @@ type runner struct {
 	next     uint64 // first seed of the next call
 }
 
-func newRunner(ctx context.Context, d Device, s *kernels.Search, threads int, programs string) (*runner, error) {
-	device, err := d.open(threads, programs)
+func (p Plan) newRunner(ctx context.Context, d Device, s *kernels.Search, threads int) (*runner, error) {
+	device, err := p.open(d, threads)
 	if err != nil {
-		return nil, err
+		return nil, &uselessError{err}
+	}
+	if err := kernels.Vet(ctx, device, false, func() {}); err != nil {
+		return nil, &uselessError{errors.Join(err, device.Close())}
 	}
 	searcher, err := device.Prepare(ctx, s)
 	if err != nil {

@@ -3,6 +3,7 @@ package bench
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -68,21 +69,25 @@ func (e *Envelope) settings(standard Setting) (list []Setting) {
 
 // Sweep measures the plan's one device and generator at every setting. show is
 // called with each row.
-func (p Plan) Sweep(ctx context.Context, e Envelope, show func(Row)) (*Report, error) {
+func (p Plan) Sweep(ctx context.Context, e Envelope, show func(Row)) (_ *Report, err error) {
 	if len(p.Devices) != 1 || len(p.Generators) != 1 {
 		return nil, fmt.Errorf("bench: a sweep is of one device and one generator, not of %d and %d", len(p.Devices), len(p.Generators))
 	}
-	r := newReport(p)
+	r, crew := newReport(p), newCrew(p)
+	defer func() { err = errors.Join(err, crew.close()) }()
 	for _, set := range e.settings(p.standard(p.Devices[0])) {
 		if n := len(r.Rows); n > 1 && float64(set.Chunk) > longestCall*p.Time.Seconds()*r.Rows[n-1].Median {
 			break
 		}
-		row, err := p.row(ctx, p.Devices[0], p.Generators[0], set)
+		row, err := crew.row(ctx, order{p.Devices[0], p.Generators[0], set})
 		if err != nil {
 			return nil, err
 		}
 		r.Rows = append(r.Rows, row)
 		show(row)
+		if row.Generator == "" {
+			break
+		}
 	}
 	e.Best = e.best(r.Rows)
 	r.Envelope = &e

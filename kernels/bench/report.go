@@ -42,7 +42,7 @@ type Machine struct {
 }
 
 // A Row is one device, generator and setting. Where the device cannot run the
-// search, Error says why and the figures are 0.
+// search, Error says why and the figures are 0; a device that cannot be used has no Generator.
 type Row struct {
 	Device      string    `json:"device"`
 	Generator   string    `json:"generator"`
@@ -53,15 +53,17 @@ type Row struct {
 	Median      float64   `json:"median"`
 	Least       float64   `json:"least"`
 	Most        float64   `json:"most"`
-	Spread      float64   `json:"spread"`         // (most - least) / median
-	Steps       float64   `json:"steps"`          // generator advances a second, without early stopping
-	PerCore     float64   `json:"per_core"`       // median for each second of processor time, which other load does not count in; 0 for accelerators
-	Limit       float64   `json:"limit_per_core"` // computed; 0 when there is none
-	Share       float64   `json:"share"`          // per_core / limit_per_core; 0 without a limit
+	Spread      float64   `json:"spread"`             // (most - least) / median
+	Steps       float64   `json:"steps"`              // generator advances a second, without early stopping
+	PerCore     float64   `json:"per_core"`           // median for each second of processor time, which other load does not count in; 0 for accelerators
+	Limit       float64   `json:"limit_per_core"`     // computed, of the whole device for accelerators; 0 when there is none
+	Share       float64   `json:"share"`              // of the limit that per_core reaches, or the median of an accelerator; 0 without a limit
+	NoLimit     string    `json:"no_limit,omitempty"` // why an accelerator has no limit
 	Error       string    `json:"error,omitempty"`
 }
 
-func (r *Row) fill(samples []sample, stepsPerSeed, limitPerCore float64) {
+// fill adds the figures, behind the limit.
+func (r *Row) fill(samples []sample, stepsPerSeed float64) {
 	var cores []float64
 	for _, s := range samples {
 		r.Samples, cores = append(r.Samples, s.rate), append(cores, s.core)
@@ -69,11 +71,13 @@ func (r *Row) fill(samples []sample, stepsPerSeed, limitPerCore float64) {
 	r.Median, r.Least, r.Most = median(r.Samples), slices.Min(r.Samples), slices.Max(r.Samples)
 	r.Spread = (r.Most - r.Least) / r.Median
 	r.Steps = r.Median * stepsPerSeed
+	reached := r.Median
 	if strings.HasPrefix(r.Device, "cpu:") {
 		r.PerCore = median(cores)
+		reached = r.PerCore
 	}
-	if r.Limit = limitPerCore; limitPerCore > 0 {
-		r.Share = r.PerCore / limitPerCore
+	if r.Limit > 0 {
+		r.Share = reached / r.Limit
 	}
 }
 

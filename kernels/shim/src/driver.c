@@ -85,7 +85,10 @@ int hipSetDevice(int id) { current = id; return 0; }
 
 const char *hipGetErrorString(int e) { return e == BROKEN ? "unspecified launch failure" : "an error of the shim"; }
 #else
-int cuDeviceGetAttribute(int *value, int what, int id) { *value = what == 75 ? 8 : what == 76 ? 6 : 0; return 0; }
+int cuDeviceGetAttribute(int *value, int what, int id) {
+	*value = what == 75 ? 8 : what == 76 ? 6 : what == 13 ? 1000 : what == 16 ? 2 : 0; // capability 8.6, 1000 kHz, 2 multiprocessors
+	return 0;
+}
 
 int cuDevicePrimaryCtxRetain(uintptr_t *context, int id) { *context = 0xC0 + id; return 0; }
 
