@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // ErrNone says that a library is not on this machine.
@@ -28,15 +29,19 @@ func Open(directory string, names ...string) (*Library, error) {
 			paths = append(paths, filepath.Join(directory, name))
 		}
 	}
-	var errs []error
+	var missing []string
 	for _, path := range append(paths, names...) {
 		handle, err := open(path)
 		if err == nil {
 			return &Library{path, handle}, nil
 		}
-		errs = append(errs, err)
+		text := err.Error()
+		if !strings.Contains(text, path) { // the linker does not always say which
+			text = path + ": " + text
+		}
+		missing = append(missing, text)
 	}
-	return nil, fmt.Errorf("%w: %w", ErrNone, errors.Join(errs...))
+	return nil, fmt.Errorf("%w: %s", ErrNone, strings.Join(missing, "; "))
 }
 
 // Bind points each variable of a function type at the symbol of its key. It
