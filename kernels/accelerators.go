@@ -3,6 +3,7 @@ package kernels
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"seedmesh/kernels/internal/gpu"
 	"seedmesh/kernels/internal/opencl"
@@ -43,10 +44,7 @@ func OpenAccelerator(c AcceleratorConfig) (Device, error) {
 		return nil, &NoDeviceError{c.Kind, c.Number, err}
 	}
 	if c.MemoryFraction == 0 {
-		c.MemoryFraction = memoryFraction
-		if c.Kind == HIP {
-			c.MemoryFraction = amdMemoryFraction
-		}
+		c.MemoryFraction = defaultFraction(c.Kind, d.Identity())
 	}
 	if most := c.MemoryFraction * float64(d.Memory()); most < launchMemory {
 		err := fmt.Errorf("%.3g of its memory is %.0f bytes, and a launch takes %d", c.MemoryFraction, most, launchMemory)
@@ -55,6 +53,16 @@ func OpenAccelerator(c AcceleratorConfig) (Device, error) {
 	v := newVetted(c.Kind, d, codeCache(c.Programs))
 	v.again = c.Again
 	return v, nil
+}
+
+// amdVendor begins the identity of AMD's cards under OpenCL; its processors are AuthenticAMD.
+const amdVendor = "Advanced Micro Devices"
+
+func defaultFraction(kind, identity string) float64 {
+	if kind == HIP || kind == OpenCL && strings.HasPrefix(identity, amdVendor) {
+		return amdMemoryFraction
+	}
+	return memoryFraction
 }
 
 func openDriver(c AcceleratorConfig) (driver, error) {

@@ -262,3 +262,18 @@ func mustPlant(t *testing.T) *Search {
 	}
 	return s
 }
+
+// TestDefaultFraction leaves AMD's cards more of their memory, under each interface.
+func TestDefaultFraction(t *testing.T) {
+	for _, tt := range []struct {
+		kind, identity string
+		want           float64
+	}{
+		{HIP, "gfx1030", 0.8}, {OpenCL, "Advanced Micro Devices, Inc.; gfx1030; OpenCL 2.0", 0.8},
+		{OpenCL, "AuthenticAMD; pthread-haswell-AMD EPYC; OpenCL 3.0 PoCL", 0.9}, {OpenCL, "NVIDIA Corporation; H100", 0.9}, {CUDA, "H100", 0.9},
+	} {
+		if got := defaultFraction(tt.kind, tt.identity); got != tt.want {
+			t.Errorf("defaultFraction(%s, %q) = %v, want %v", tt.kind, tt.identity, got, tt.want)
+		}
+	}
+}
