@@ -117,10 +117,14 @@ func parseSearchJob(raw json.RawMessage) (*searchJob, error) {
 		return nil, searchJobError(err)
 	}
 	if k := j.kind(); k != "sieve" && k != "reverse_sieve" {
-		return nil, &usageError{
+		e := &usageError{
 			what: fmt.Sprintf("the job %q has the type %q", clip(j.ID), clip(k)), why: "the coordinator runs searches (sieve, reverse_sieve) and scripts",
 			next: "for statistics of streams use seedmesh analysis or seedmesh correlation; another program runs as a script: seedmesh exec -- python3 analysis.py",
 		}
+		if line := analysisCommand(k, raw); line != "" {
+			e.next = "the statistics of these seeds' streams: " + line
+		}
+		return nil, e
 	}
 	if j.ID == "" {
 		j.ID = "unknown"
