@@ -77,3 +77,18 @@ func (b buggy) Prepare(ctx context.Context, s *Search) (Searcher, error) {
 	c.(*cpuSearcher).run = b.run
 	return c, nil
 }
+
+// TestVetAgain has a CPU pass the suite when it has to again, and only then.
+func TestVetAgain(t *testing.T) {
+	for again, want := range map[bool]bool{false: false, true: true} {
+		steps := 0
+		if err := Vet(t.Context(), NewCPU(1), again, func() { steps++ }); err != nil || (steps > 0) != want {
+			t.Errorf("Vet(again: %t) = %v after %d searches", again, err, steps)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Vet(ctx, NewCPU(1), true, func() {}); err == nil {
+		t.Error("a suite that is cut off was passed")
+	}
+}
