@@ -127,6 +127,9 @@ func (k *told) describe(slots *[]*v1.GpuInfo, node string) {
 			g.Gpu = deviceInfo(*k.Cards[i])
 			used[k.Cards[i].PCI] = true
 		}
+		if g.Does == slotIdle && i < len(k.Waiting) && k.Waiting[i] {
+			g.Does = slotTested
+		}
 	}
 	for _, d := range k.Devices {
 		if !used[d.PCI] {

@@ -138,3 +138,19 @@ func TestCardOf(t *testing.T) {
 		}
 	}
 }
+
+// TestDescribe has a slot on an accelerator that has not passed yet, and a GPU that two
+// slots share.
+func TestDescribe(t *testing.T) {
+	card := host.Device{PCI: "0000:03:00.0"}
+	k := told{facts: facts{Cards: []*host.Device{&card, &card, nil}, Waiting: []bool{true, false, true}, Devices: []host.Device{card, {PCI: "0000:08:00.0"}}}}
+	slots := []*v1.GpuInfo{{Does: slotIdle}, {Does: slotIdle}, {Does: slotQuarantined}}
+	k.describe(&slots, "rig")
+	var got []string
+	for _, g := range slots {
+		got = append(got, g.Does+" "+g.Gpu.GetPci()+" "+g.Name)
+	}
+	if want := []string{"tested 0000:03:00.0 ", "idle 0000:03:00.0 ", "quarantined  ", "no slot 0000:08:00.0 rig/0000:08:00.0"}; !slices.Equal(got, want) {
+		t.Errorf("describe gives %q, want %q", got, want)
+	}
+}

@@ -165,6 +165,7 @@ type facts struct {
 	GPUs    []string // of its slots
 	Devices []host.Device
 	Cards   []*host.Device // of its slots; nil for one that has none, or of which nothing is known yet
+	Waiting []bool         // of its slots: its accelerator has not passed its test yet
 }
 
 func (n *Node) facts(ctx context.Context) facts {
@@ -172,7 +173,9 @@ func (n *Node) facts(ctx context.Context) facts {
 	for i, c := range n.cfg.slots() {
 		f.GPUs = append(f.GPUs, c.GPU)
 		if i < len(n.workers) { // else they are not opened yet
-			f.Cards = append(f.Cards, cardOf(c, n.workers[i].exec.About(), f.Devices))
+			about := n.workers[i].exec.About()
+			f.Cards = append(f.Cards, cardOf(c, about, f.Devices))
+			f.Waiting = append(f.Waiting, c.accelerated() && about.Name == "")
 		}
 	}
 	return f

@@ -3181,7 +3181,7 @@ type GpuInfo struct {
 	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
 	Slot          int32                  `protobuf:"varint,3,opt,name=slot,proto3" json:"slot,omitempty"`              // its number, or -1
 	Device        string                 `protobuf:"bytes,4,opt,name=device,proto3" json:"device,omitempty"`           // what its searches run on, such as cuda; empty without a slot
-	Does          string                 `protobuf:"bytes,5,opt,name=does,proto3" json:"does,omitempty"`               // idle, works, quarantined, tested (since its release), dead (its node), no slot
+	Does          string                 `protobuf:"bytes,5,opt,name=does,proto3" json:"does,omitempty"`               // idle, works, quarantined, tested (its device, before it works), dead (its node), no slot
 	Job           string                 `protobuf:"bytes,6,opt,name=job,proto3" json:"job,omitempty"`                 // that it works on
 	Range         string                 `protobuf:"bytes,7,opt,name=range,proto3" json:"range,omitempty"`             // of the job that it works on, half-open
 	Quarantined   string                 `protobuf:"bytes,8,opt,name=quarantined,proto3" json:"quarantined,omitempty"` // why it gets no work; empty when it does
