@@ -61,11 +61,15 @@ race: toolchain ## the fast tests under the race detector, which needs a C compi
 	@.ci/need cc gcc libc6-dev || { echo "left out: the race detector, for want of a C compiler"; exit 0; }; \
 	echo "$(GO) test -race -short ./..."; CGO_ENABLED=1 $(GO) test -race -short $(ARGS) ./...
 
-generate: toolchain ## the assembly in kernels/, from the Go program that makes it
-	$(GO) generate ./kernels
+generate: toolchain ## the assembly in kernels/, from the Go program that makes it, and the PTX, from its source
+	@.ci/need clang-16 clang-16
+	$(GO) generate ./kernels ./kernels/src
 
 generated: toolchain
 	cd kernels/internal/asmgen && $(GO) vet . && $(GO) run . | diff -q - ../../simd_amd64.s
+	@.ci/need clang-16 clang-16 || { echo "left out: the comparison of the PTX with its source, for want of clang"; exit 0; }; \
+	echo "kernels/src/ptx/generate"; made=$$(mktemp -d) && trap 'rm -rf "$$made"' EXIT && \
+	kernels/src/ptx/generate "$$made" && diff -rq -x generate "$$made" kernels/src/ptx
 
 vuln: toolchain
 	@echo "$(VULN) ./..."; out=$$($(VULN) ./... 2>&1); code=$$?; echo "$$out"; \

@@ -69,7 +69,7 @@ func (a *accelerator) Prepare(ctx context.Context, s *Search) (Searcher, error) 
 	if err != nil {
 		return nil, err
 	}
-	program, err := a.codes.load(a.driver, plan.source(a.driver.Lanes()))
+	program, err := a.ready(plan)
 	if err != nil {
 		return nil, fmt.Errorf("kernels: device %s, generator %s: %w", a.name, s.def.Name, err)
 	}

@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 )
 
@@ -25,7 +26,7 @@ func AcceleratorLimit(d Device, s *Search) (seedsPerSecond float64, err error) {
 	case *accelerator:
 		dev = d.driver
 	}
-	g, isGPU := dev.(gpuDriver)
+	g, isGPU := dev.(interface{ Pace(root fs.FS) float64 })
 	plan, err := s.planAccelerator(d.Name())
 	switch {
 	case err != nil:

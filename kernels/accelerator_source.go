@@ -1,20 +1,16 @@
 package kernels
 
 import (
-	"embed"
 	"fmt"
 	"math"
 	"strings"
+
+	"seedmesh/kernels/src"
 )
 
-// sources are the kernels in a dialect of C that every accelerator's compiler
-// takes after prelude.h: a file for each kind of generator, and search.h.
-//
-//go:embed src/*.h
-var sources embed.FS
-
-var sourceFiles = [vectorKernels]string{
-	kernelMt: "mt19937.h", kernelXorshift32: "xorshift32.h", kernelLcg32: "lcg32.h", kernelLcg31: "lcg31.h", kernelLcg48: "lcg48.h",
+// families are the kinds of generator as src names their files.
+var families = [vectorKernels]string{
+	kernelMt: "mt19937", kernelXorshift32: "xorshift32", kernelLcg32: "lcg32", kernelLcg31: "lcg31", kernelLcg48: "lcg48",
 }
 
 // Bounds of one launch.
@@ -115,19 +111,11 @@ func (p *vectorPlan) source(lanes int) string {
 		}
 		fmt.Fprintf(&b, "#define %s %d%s\n", c.name, c.value, suffix)
 	}
-	include(&b, "prelude.h")
-	include(&b, sourceFiles[p.form.kernel])
+	b.Write(src.Text("prelude.h"))
+	b.Write(src.Text(families[p.form.kernel] + ".h"))
 	p.writeCandidates(&b, st)
-	include(&b, "search.h")
+	b.Write(src.Text("search.h"))
 	return b.String()
-}
-
-func include(b *strings.Builder, name string) {
-	text, err := sources.ReadFile("src/" + name)
-	if err != nil {
-		panic(err) // it is embedded
-	}
-	b.Write(text)
 }
 
 func toNumber(b bool) uint64 {
@@ -150,10 +138,10 @@ func (p *vectorPlan) writeCandidates(b *strings.Builder, st *stage) {
 	}
 	fmt.Fprintf(b, "\tstart(&g, first);\n")
 	for i, row := range st.rows {
-		if p.form.accepted != maxWord && i == len(st.rows)-1 {
+		if p.refuses(i) {
 			fmt.Fprintf(b, "\tx = seen(refused(&g) << %du);\n", p.form.shift)
 		} else {
-			fmt.Fprintf(b, "\tstep(&g, %s);\n\tx = seen(word(&g));\n", p.form.stepBy(row.steps))
+			fmt.Fprintf(b, "\tstep(&g, %s);\n\tx = seen(word(&g));\n", p.form.writtenSteps(row.steps))
 		}
 		for _, t := range row.tests {
 			fmt.Fprintf(b, "\tt%d += HIT(x - %du <= %du);\n", t.group, t.span.first, t.span.last-t.span.first)
@@ -165,19 +153,37 @@ func (p *vectorPlan) writeCandidates(b *strings.Builder, st *stage) {
 	fmt.Fprintf(b, "\treturn hit;\n}\n\n")
 }
 
+// refuses tells the row of the stage that asks whether a word is drawn again.
+func (p *vectorPlan) refuses(row int) bool {
+	return p.form.accepted != maxWord && row == len(p.stages[0].rows)-1
+}
+
 // stepBy is how a kernel is told to make n steps: their number, or the one
 // affine step that they are together.
-func (f *vectorForm) stepBy(n uint64) string {
+func (f *vectorForm) stepBy(n uint64) []uint64 {
 	switch f.kernel {
 	case kernelLcg32:
 		leap := f.step.power(n)
-		return fmt.Sprintf("%du, %du", uint32(leap.mul), uint32(leap.add)<<f.left)
+		return []uint64{leap.mul & maxWord, leap.add << f.left & maxWord}
 	case kernelLcg31:
 		leap := affine31(f.step).power(n)
-		return fmt.Sprintf("%du, %du", leap.mul, leap.add)
+		return []uint64{leap.mul, leap.add}
 	case kernelLcg48:
 		leap := f.step.power(n)
-		return fmt.Sprintf("%dul, %dul", leap.mul&(1<<48-1), leap.add&(1<<48-1))
+		return []uint64{leap.mul & (1<<48 - 1), leap.add & (1<<48 - 1)}
 	}
-	return fmt.Sprintf("%du", n)
+	return []uint64{n}
+}
+
+// writtenSteps is stepBy as arguments in a source.
+func (f *vectorForm) writtenSteps(n uint64) string {
+	suffix := "u"
+	if f.kernel == kernelLcg48 {
+		suffix = "ul"
+	}
+	var list []string
+	for _, number := range f.stepBy(n) {
+		list = append(list, fmt.Sprintf("%d%s", number, suffix))
+	}
+	return strings.Join(list, ", ")
 }

@@ -3,6 +3,7 @@ package kernels
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"seedmesh/kernels/internal/gpu"
@@ -28,6 +29,7 @@ type AcceleratorConfig struct {
 	// MemoryFraction is how much of its memory it may take, above 0 and up to 1; 0
 	// for the default: 0.8 on AMD, whose cards may hold a display, and 0.9 on others.
 	MemoryFraction float64
+	Embedded       bool // CUDA: the embedded PTX is used though the machine has NVRTC
 	Again          bool // whether it has to pass the conformance suite though it is known to have
 }
 
@@ -82,9 +84,12 @@ func openDriver(c AcceleratorConfig) (driver, error) {
 }
 
 func openGPU(v *gpu.Interface, c AcceleratorConfig) (driver, error) {
-	d, err := gpu.Open(v, c.Libraries, c.Number)
+	d, err := gpu.Open(v, c.Libraries, c.Number, c.Embedded)
 	if err != nil {
 		return nil, err
+	}
+	if !d.Compiles() {
+		return ptxDriver{gpuDriver{d}}, nil
 	}
 	return gpuDriver{d}, nil
 }
@@ -93,6 +98,7 @@ func openGPU(v *gpu.Interface, c AcceleratorConfig) (driver, error) {
 type (
 	openCLDriver struct{ *opencl.Device }
 	gpuDriver    struct{ *gpu.Device }
+	ptxDriver    struct{ gpuDriver } // without a compiler
 )
 
 func (d openCLDriver) Load(code []byte, items, found int) (program, error) {
@@ -105,6 +111,14 @@ func (d openCLDriver) Load(code []byte, items, found int) (program, error) {
 
 func (d gpuDriver) Load(code []byte, items, found int) (program, error) {
 	p, err := d.Device.Load(code, items, found)
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (d ptxDriver) LoadPTX(ptx, parameters []byte, items, found int) (program, error) {
+	p, err := d.Device.LoadPTX(ptx, parameters, items, found)
 	if err != nil {
 		return nil, err
 	}
@@ -145,6 +159,19 @@ func (g Generator) NotAccelerated() string {
 	return d.notAccelerated()
 }
 
+// LeftToCPU says why a slot on a device of a kind has the CPU do the search, or nothing:
+// also for CPUs.
+func (s *Search) LeftToCPU(kind string) string {
+	if !slices.Contains(Accelerators(), kind) {
+		return ""
+	}
+	var unsupported *UnsupportedError
+	if _, err := s.planAccelerator(kind); errors.As(err, &unsupported) {
+		return unsupported.Reason
+	}
+	return ""
+}
+
 // Devices are the kinds of device that can search for the generator, the CPU
 // first. The accelerators' kernels are one source, so that it is all or none.
 func (g Generator) Devices() []string {
@@ -171,7 +198,7 @@ func (e *NoDeviceError) Unwrap() error { return e.Err }
 func (e *NoDeviceError) Remedy() string {
 	switch e.Kind {
 	case CUDA:
-		return "install NVIDIA's driver and NVRTC (libnvrtc.so.12, of the CUDA toolkit), or use device = \"opencl\", which needs the driver only"
+		return "install NVIDIA's driver, which has libcuda.so.1, or leave the slot out; NVRTC (libnvrtc.so.12, of the CUDA toolkit) makes it faster"
 	case HIP:
 		return "install AMD's ROCm runtime with hipRTC (on Debian: libamdhip64-5 and libhiprtc-builtins5), or use device = \"opencl\""
 	}

@@ -22,6 +22,14 @@ func eachAccelerator(t *testing.T, test func(t *testing.T, d Device, real bool))
 			test(t, openTest(t, AcceleratorConfig{Kind: kind, Libraries: shim.Libraries(t, kind == HIP, nil), Number: 1}), false)
 		})
 	}
+	t.Run("cuda without NVRTC on the CPU", func(t *testing.T) {
+		test(t, openTest(t, AcceleratorConfig{Kind: CUDA, Libraries: withoutNVRTC(t), Embedded: true}), false)
+	})
+}
+
+func withoutNVRTC(t *testing.T) (libraries string) {
+	t.Helper()
+	return shim.Libraries(t, false, &shim.Fault{Kind: shim.NoCompiler})
 }
 
 // openTest opens a device without its vetting.
@@ -112,6 +120,38 @@ func TestAcceleratorSearches(t *testing.T) {
 		}
 		if searched < int(rounds)/2 || survivors < int(rounds) {
 			t.Errorf("%d of %d searches ran and %d survivors were compared; the test proves too little", searched, rounds, survivors)
+		}
+	})
+}
+
+// TestAcceleratorRareSeeds plants seeds that a generator treats in a way of their own:
+// PHP draws three words in ten again, so that the outputs are elsewhere than a kernel
+// looks, and minstd takes another seed for 0.
+func TestAcceleratorRareSeeds(t *testing.T) {
+	eachAccelerator(t, func(t *testing.T, d Device, _ bool) {
+		for _, tt := range []struct {
+			def     *definition
+			observe string
+			seeds   Range
+		}{
+			{&phpMtRand, "php.mt_rand:0:2999999999", Range{4711, 4718}},
+			{&minstdRand, "raw", Range{0, 0}},
+			{&minstdRand, "raw", Range{mersenne31, mersenne31}},
+		} {
+			for seed := tt.seeds.First; seed <= tt.seeds.Last; seed++ {
+				s, err := plant(tt.def, seed, Spec{Observe: tt.observe, MinMatches: 3}, 3)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r := Range{seed, seed}
+				f, err := searchOn(t.Context(), d, s, r, toEnd(r))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(f.found) != 1 {
+					t.Errorf("%s: seed %d is not found", tt.def.Name, seed)
+				}
+			}
 		}
 	})
 }

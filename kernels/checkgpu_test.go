@@ -9,6 +9,8 @@ import (
 	"testing"
 	"text/tabwriter"
 	"time"
+
+	"seedmesh/kernels/internal/gpu"
 )
 
 // checkGPU is the name under which this package's tests are a program that checks
@@ -37,17 +39,25 @@ func TestCheckGPU(t *testing.T) {
 		t.Skip("make check-gpu runs it")
 	}
 	for _, kind := range Accelerators() {
-		for number := range maxChecked {
-			d, err := OpenAccelerator(AcceleratorConfig{Kind: kind, Number: number})
-			if err != nil {
-				if number == 0 {
-					fmt.Printf("left out: %s: %v\n", kind, errors.Unwrap(err))
-				}
-				break
+		checkKind(t, AcceleratorConfig{Kind: kind})
+	}
+	if _, err := gpu.CompileFor(gpu.CUDA, sm86, ""); !errors.Is(err, gpu.ErrNoCompiler) {
+		checkKind(t, AcceleratorConfig{Kind: CUDA, Embedded: true}) // as without NVRTC, which is here
+	}
+}
+
+// checkKind checks all devices that can be opened so, by their numbers.
+func checkKind(t *testing.T, c AcceleratorConfig) {
+	for c.Number = range maxChecked {
+		d, err := OpenAccelerator(c)
+		if err != nil {
+			if c.Number == 0 {
+				fmt.Printf("left out: %s: %v\n", c.Kind, errors.Unwrap(err))
 			}
-			fmt.Printf("\n%s %d: %s\n", kind, number, Identity(d))
-			t.Run(fmt.Sprintf("%s %d", kind, number), func(t *testing.T) { checkOne(t, d) })
+			return
 		}
+		fmt.Printf("\n%s %d: %s\n", c.Kind, c.Number, Identity(d))
+		t.Run(fmt.Sprintf("%s %d", c.Kind, c.Number), func(t *testing.T) { checkOne(t, d) })
 	}
 }
 

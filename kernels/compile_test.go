@@ -62,7 +62,7 @@ func allSources(t *testing.T) map[string]string {
 	}
 	for kind := range vectorKernels {
 		if kinds[kind] < len(shapes)-2 {
-			t.Errorf("only %d programs of %s; the test proves too little", kinds[kind], sourceFiles[kind])
+			t.Errorf("only %d programs of %s; the test proves too little", kinds[kind], families[kind])
 		}
 	}
 	if testing.Short() {
@@ -138,7 +138,7 @@ func TestCompileCUDA(t *testing.T) {
 		}
 		files = append(files, file)
 	}
-	header, err := filepath.Abs("testdata/cuda.h")
+	header, err := filepath.Abs("src/cuda.h")
 	if err != nil {
 		t.Fatal(err)
 	}

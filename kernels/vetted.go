@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strings"
+
+	"seedmesh/kernels/src"
 )
 
 // vetted is an accelerator that passes the conformance suite before its first
@@ -79,8 +81,12 @@ func thisBuild() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		b.WriteString(info.String())
 	}
-	for _, name := range append([]string{"prelude.h", "search.h"}, sourceFiles[:]...) {
-		include(&b, name)
+	for _, name := range []string{"prelude.h", "search.h"} {
+		b.Write(src.Text(name))
+	}
+	for _, family := range families {
+		b.Write(src.Text(family + ".h"))
+		b.Write(src.Text("ptx/" + family + ".ptx"))
 	}
 	return b.String()
 }

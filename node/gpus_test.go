@@ -120,12 +120,12 @@ func TestCardOf(t *testing.T) {
 		about slot.About
 		want  string // PCI id, or the model
 	}{
-		"where the executor opened it": {SlotConfig{Device: "cuda", Number: 1}, slot.About{Name: "H100", PCI: "0000:03:00.0"}, "0000:03:00.0"},
+		"where the executor opened it": {SlotConfig{Device: "cuda", Number: 1}, slot.About{Driver: "H100", PCI: "0000:03:00.0"}, "0000:03:00.0"},
 		"before it was opened":         {SlotConfig{Device: "cuda", GPU: "GPU-7a1c"}, slot.About{}, "0000:03:00.0"},
-		"tasks alone have it":          {SlotConfig{Device: "cpu", GPU: "1"}, slot.About{Name: "cpu"}, "0000:08:00.0"},
-		"no GPU of the machine's list": {SlotConfig{Device: "opencl"}, slot.About{Name: "pthread, PoCL 3.1"}, "pthread, PoCL 3.1"},
+		"tasks alone have it":          {SlotConfig{Device: "cpu", GPU: "1"}, slot.About{Driver: "cpu"}, "0000:08:00.0"},
+		"no GPU of the machine's list": {SlotConfig{Device: "opencl"}, slot.About{Driver: "pthread, PoCL 3.1"}, "pthread, PoCL 3.1"},
 		"nothing is known":             {SlotConfig{Device: "opencl"}, slot.About{}, ""},
-		"a processor":                  {SlotConfig{Device: "cpu"}, slot.About{Name: "cpu"}, ""},
+		"a processor":                  {SlotConfig{Device: "cpu"}, slot.About{Driver: "cpu"}, ""},
 	} {
 		got := ""
 		if d := cardOf(tt.slot, tt.about, list); d != nil {

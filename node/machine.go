@@ -163,6 +163,7 @@ func (m *machine) look(ctx context.Context) []host.Device {
 type facts struct {
 	Scripts string   // how it keeps scripts apart, or why it refuses them
 	GPUs    []string // of its slots
+	Drivers []string // of its slots' accelerators
 	Devices []host.Device
 	Cards   []*host.Device // of its slots; nil for one that has none, or of which nothing is known yet
 	Waiting []bool         // of its slots: its accelerator has not passed its test yet
@@ -174,8 +175,9 @@ func (n *Node) facts(ctx context.Context) facts {
 		f.GPUs = append(f.GPUs, c.GPU)
 		if i < len(n.workers) { // else they are not opened yet
 			about := n.workers[i].exec.About()
+			f.Drivers = append(f.Drivers, about.Driver)
 			f.Cards = append(f.Cards, cardOf(c, about, f.Devices))
-			f.Waiting = append(f.Waiting, c.accelerated() && about.Name == "")
+			f.Waiting = append(f.Waiting, c.accelerated() && about.Driver == "")
 		}
 	}
 	return f
@@ -188,9 +190,9 @@ func cardOf(c SlotConfig, about slot.About, list []host.Device) *host.Device {
 	switch {
 	case i >= 0:
 		return &list[i]
-	case c.accelerated() && about.Name != "":
+	case c.accelerated() && about.Driver != "":
 		return &host.Device{
-			Model: about.Name, Memory: about.Memory, PCI: about.PCI, State: host.Unknown,
+			Model: about.Driver, Memory: about.Memory, PCI: about.PCI, State: host.Unknown,
 			Number: host.NotKnown, Celsius: host.NotKnown, CoreMHz: host.NotKnown, MemoryMHz: host.NotKnown,
 		}
 	}
@@ -266,6 +268,9 @@ func (s *service) Node(ctx context.Context, r *connect.Request[v1.NodeRequest]) 
 	for i, sl := range reply.Slots {
 		if i < len(f.GPUs) {
 			sl.Gpu = f.GPUs[i]
+		}
+		if i < len(f.Drivers) {
+			sl.Driver = f.Drivers[i]
 		}
 	}
 	return connect.NewResponse(reply), nil

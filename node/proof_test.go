@@ -161,6 +161,32 @@ func (n *Node) greeted() (yes bool) {
 	return yes
 }
 
+// A named executor is on an accelerator that says what reaches it.
+type named struct{ slot.Executor }
+
+func (named) About() slot.About { return slot.About{Driver: "shim 0; embedded PTX, NVRTC missing"} }
+
+// TestAcceleratorIsShown has a node say what reaches its slot's device, and a plan
+// say which searches that leaves to the CPU.
+func TestAcceleratorIsShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := aloneOn(t, SlotConfig{Device: kernels.CUDA, SimRate: 20_000}, func(e slot.Executor) slot.Executor { return named{e} })
+		until(t, "slot in the ledger", func() bool {
+			r, err := n.API().Node(t.Context(), connect.NewRequest(&v1.NodeRequest{}))
+			return err == nil && len(r.Msg.Slots) == 1 && r.Msg.Slots[0].Driver == named{}.About().Driver
+		})
+		spec := kernels.Spec{Generators: []string{"xorshift32", "pcg32"}, Draws: []kernels.Draw{{Value: 7, Known: true}}, Observe: "mod:1000", MinMatches: 1}
+		r, err := n.API().Plan(t.Context(), connect.NewRequest(&v1.SubmitRequest{Spec: spec.Encode(), Last: 1000}))
+		if err != nil || len(r.Msg.Slots) != 1 || !strings.HasPrefix(r.Msg.Slots[0].Note, "pcg32 on one thread of the CPU: no kernel") || strings.Contains(r.Msg.Slots[0].Note, "xorshift32 on") {
+			t.Errorf("Plan = %v, %v", r, err)
+		}
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute) // of fake time: what memberlist began before its shutdown ends by time-outs
+	})
+}
+
 func failIf(again bool) error {
 	if again {
 		return &slot.Error{Class: slot.NotStarted, Message: "it does not pass"}

@@ -172,6 +172,18 @@ func planJob(r *v1.SubmitRequest) (p plannedJob, err error) {
 	return p, nil
 }
 
+// leftToCPU says which of the searches an accelerator leaves to one thread of the CPU,
+// and why.
+func (p *plannedJob) leftToCPU(device string) string {
+	var list []string
+	for _, s := range p.searches {
+		if why := s.LeftToCPU(device); why != "" {
+			list = append(list, fmt.Sprintf("%s on one thread of the CPU: %s", s.Generator(), why))
+		}
+	}
+	return strings.Join(list, "; ")
+}
+
 // shapeOf names searches that run at equal rates: the generator and a digest of
 // everything else but the values of the draws.
 func shapeOf(generator string, s *kernels.Spec) string {
@@ -285,7 +297,9 @@ func (s *service) Plan(_ context.Context, r *connect.Request[v1.SubmitRequest]) 
 				rate := rateOf(sl, p.stages[0].Shape)
 				known = known && rate > 0
 				sum += rate
-				reply.Slots = append(reply.Slots, &v1.PlanSlot{Node: m.Name, Slot: uint32(i), Device: sl.Device, Rate: rate, Measured: rate > 0})
+				reply.Slots = append(reply.Slots, &v1.PlanSlot{
+					Node: m.Name, Slot: uint32(i), Device: sl.Device, Rate: rate, Measured: rate > 0, Note: p.leftToCPU(sl.Device),
+				})
 			}
 		}
 	})

@@ -310,7 +310,7 @@ func figures(r *bench.Report, i int) []string {
 	if row.Limit > 0 {
 		limit, share = bench.Rate(row.Limit), fmt.Sprintf("%.0f%%", 100*row.Share)
 	}
-	note := ""
+	note := row.Driver
 	switch env := r.Envelope; {
 	case env == nil:
 	case i == env.Best:

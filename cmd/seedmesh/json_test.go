@@ -36,7 +36,7 @@ func TestWriteJSON(t *testing.T) {
 		},
 		"plan": {
 			&meshv1.PlanReply{Generator: "g", Chunks: 2, Steps: 1e12, Slots: []*meshv1.PlanSlot{{Node: "n", Device: "cpu"}}},
-			`{"generator":"g","chunks":2,"expected_by_chance":0,"steps":1000000000000,"eta_seconds":0,"method":"","seeds":"","warning":"","slots":[{"node":"n","slot":0,"device":"cpu","rate":0,"measured":false}]}`,
+			`{"generator":"g","chunks":2,"expected_by_chance":0,"steps":1000000000000,"eta_seconds":0,"method":"","seeds":"","warning":"","slots":[{"node":"n","slot":0,"device":"cpu","rate":0,"measured":false,"note":""}]}`,
 		},
 		"token": {
 			&meshv1.CreateTokenReply{Token: "t", Join: "t@h:1", Role: "voter", Expires: "x", Uses: 4},

@@ -62,6 +62,9 @@ func slotText(s *meshv1.SlotInfo) string {
 	if s.GetGpu() != "" {
 		parts = append(parts, "GPU "+s.GetGpu())
 	}
+	if s.GetDriver() != "" {
+		parts = append(parts, s.GetDriver())
+	}
 	if !s.GetScripts() {
 		parts = append(parts, "no scripts")
 	}

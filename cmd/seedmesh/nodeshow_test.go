@@ -36,7 +36,8 @@ func (s *rigServer) Node(_ context.Context, r *connect.Request[meshv1.NodeReques
 	}
 	return connect.NewResponse(&meshv1.NodeReply{
 		Node: &meshv1.NodeInfo{Name: "rig", State: "alive"}, Scripts: "as user 64222, sessions of their own, cgroup v2", Devices: rigGPUs,
-		Slots: []*meshv1.SlotInfo{{Device: "opencl", Gpu: "GPU-7a1c04b2f8e05d31", Scripts: true, Busy: true}, {Slot: 1, Device: "cpu"}, {Slot: 2, Device: "cuda", Quarantined: "it hangs"}},
+		Slots: []*meshv1.SlotInfo{{Device: "opencl", Gpu: "GPU-7a1c04b2f8e05d31", Scripts: true, Busy: true}, {Slot: 1, Device: "cpu"}, {Slot: 2, Device: "cuda", Quarantined: "it hangs"},
+			{Slot: 3, Device: "cuda", Driver: "GTX 1660; cuda driver 11040; embedded PTX, NVRTC missing", Scripts: true}},
 	}), nil
 }
 
@@ -56,7 +57,8 @@ func TestNodeShow(t *testing.T) {
 		args []string
 		want []string // lines
 	}{
-		{[]string{"node", "show", "rig"}, append([]string{`scripts +as user 64222, .*cgroup v2`, `slot 0 +opencl, GPU GPU-7a1c04b2f8e05d31, busy`, `slot 1 +cpu, no scripts`, `slot 2 +cuda, no scripts, quarantined: it hangs`}, gpus...)},
+		{[]string{"node", "show", "rig"}, append([]string{`scripts +as user 64222, .*cgroup v2`, `slot 0 +opencl, GPU GPU-7a1c04b2f8e05d31, busy`, `slot 1 +cpu, no scripts`, `slot 2 +cuda, no scripts, quarantined: it hangs`,
+			`slot 3 +cuda, GTX 1660; cuda driver 11040; embedded PTX, NVRTC missing`}, gpus...)},
 		{[]string{"status"}, gpus},
 	} {
 		r := runWith(t.Context(), t, dial, "", tt.args...)

@@ -171,6 +171,11 @@ func printPlan(e *env, p *meshv1.PlanReply) error {
 		if err := t.flush(); err != nil {
 			return err
 		}
+		for _, s := range p.GetSlots() {
+			if s.GetNote() != "" {
+				_, _ = fmt.Fprintf(e.stderr, "slot %d of %s: %s\n", s.GetSlot(), s.GetNode(), s.GetNote())
+			}
+		}
 	}
 	if p.GetWarning() != "" {
 		_, _ = fmt.Fprintln(e.stderr, "warning: "+p.GetWarning())

@@ -271,6 +271,9 @@ func (p Plan) measure(ctx context.Context, o order, s *kernels.Search, row *Row)
 		r.next = s.Space().Last / uint64(lanes+1) * uint64(i)
 		runners = append(runners, r)
 	}
+	if o.Device.Kind != "cpu" {
+		row.Driver = kernels.Identity(runners[0].device)
+	}
 	chunk := min(o.Setting.Chunk, s.Space().Last)
 	if chunk == 0 {
 		if chunk, err = runners[0].findChunk(ctx, p.Time/10); err != nil {

@@ -248,6 +248,11 @@ func TestCompare(t *testing.T) {
 	if d := Differences(old, now); len(d) != 0 {
 		t.Errorf("Differences = %q", d)
 	}
+	old.Rows[1].Driver, now.Rows[1].Driver = "nvrtc 12.3", "embedded PTX"
+	if d := Differences(old, now); len(d) != 1 || !strings.Contains(d[0], "driver of b differs: it was nvrtc 12.3, and is embedded PTX") {
+		t.Errorf("Differences = %q", d)
+	}
+	now.Rows[1].Driver = ""
 	now.Question.Draws, now.Machine.Cores = 3, 4
 	if d := Differences(old, now); len(d) != 2 {
 		t.Errorf("Differences = %q", d)

@@ -1,6 +1,9 @@
 package bench
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // A Change is a row that two reports have: the same device, generator and setting,
 // as far as the setting was not chosen by the measurement.
@@ -30,6 +33,17 @@ func Differences(old, now *Report) (list []string) {
 	} {
 		if d.old != d.now {
 			list = append(list, fmt.Sprintf("%s differs: it was %s, and is %s", d.what, d.old, d.now))
+		}
+	}
+	for _, o := range old.Rows {
+		same := func(n Row) bool {
+			return n.Device == o.Device && n.Driver != o.Driver && n.Driver != "" && o.Driver != ""
+		}
+		if i := slices.IndexFunc(now.Rows, same); i >= 0 {
+			text := fmt.Sprintf("the driver of %s differs: it was %s, and is %s", o.Device, o.Driver, now.Rows[i].Driver)
+			if !slices.Contains(list, text) {
+				list = append(list, text)
+			}
 		}
 	}
 	return list

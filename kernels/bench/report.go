@@ -45,6 +45,7 @@ type Machine struct {
 // search, Error says why and the figures are 0; a device that cannot be used has no Generator.
 type Row struct {
 	Device      string    `json:"device"`
+	Driver      string    `json:"driver,omitempty"` // of an accelerator: how it names itself and what reaches it
 	Generator   string    `json:"generator"`
 	Chunk       uint64    `json:"chunk"` // seeds of one call
 	Draws       int       `json:"draws"`

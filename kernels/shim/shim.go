@@ -1,6 +1,7 @@
 // Package shim builds libraries for tests that look like the drivers of GPUs and
 // run kernels on the CPU, so that the host's part of CUDA and HIP is tested on
-// machines without either. They compile a kernel with clang when they are asked to.
+// machines without either. They compile a kernel with clang when they are asked to: its
+// source, or for the PTX that comes with this program the source of which that was made.
 package shim
 
 import (
@@ -10,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"seedmesh/kernels/src"
 )
 
 //go:embed src/driver.c
@@ -36,7 +39,15 @@ const (
 	Missing Kind = "-DINCOMPLETE"   // the function that launches is not there
 	Bare    Kind = "-DDEVICES=0"    // there is no device
 	Picky   Kind = "-DKIND=1 -DGFX" // and there is no device unless it is taken for gfx1030
+
+	// Without NVRTC, and a driver that takes the embedded PTX, or none of it: as broken,
+	// or as newer than the driver.
+	NoCompiler Kind = "-DNO_COMPILER"
+	BadPTX     Kind = "-DNO_COMPILER -DREFUSES_PTX=218"
+	NewPTX     Kind = "-DNO_COMPILER -DREFUSES_PTX=222"
 )
+
+func (k Kind) compiles() bool { return !strings.Contains(string(k), string(NoCompiler)) }
 
 // Libraries builds those of CUDA, or of HIP, and gives their directory.
 func Libraries(t testing.TB, hip bool, fault *Fault) string {
@@ -51,6 +62,9 @@ func Libraries(t testing.TB, hip bool, fault *Fault) string {
 		if err := os.WriteFile(path, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := os.CopyFS(filepath.Join(dir, "kernels"), src.Files); err != nil {
+		t.Fatal(err)
 	}
 	names := []string{"libcuda.so.1", "libnvrtc.so.13"}
 	args := []string{"-O1", "-fPIC", "-shared", "-w", `-DCLANG="` + clang + `"`, `-DPRELUDE="` + header + `"`, `-DSCRATCH="` + dir + `"`, source}
@@ -68,8 +82,10 @@ func Libraries(t testing.TB, hip bool, fault *Fault) string {
 	if out, err := exec.Command(clang, args...).CombinedOutput(); err != nil {
 		t.Fatalf("build the shim: %v: %s", err, out)
 	}
-	if err := os.Symlink(names[0], filepath.Join(dir, names[1])); err != nil {
-		t.Fatal(err)
+	if fault == nil || fault.Kind.compiles() {
+		if err := os.Symlink(names[0], filepath.Join(dir, names[1])); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return dir
 }

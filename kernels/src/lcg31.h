@@ -1,6 +1,7 @@
 // x = mul*x + add modulo 2^31-1. A seed that is 0 modulo that becomes LEAST_SEED.
 // One step leaps over any number of outputs.
 
+#define BY(steps) (u32)(steps)[0], (u32)(steps)[1]
 #define PRIME 0x7fffffffu
 
 typedef struct { UV x; } state;

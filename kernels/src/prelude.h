@@ -3,7 +3,8 @@
 //
 // UV and UL are a 32-bit and a 64-bit number for each lane. HIT is 1 in the lanes
 // where a comparison holds and 0 in the others. COUNT_UP(p) raises *p for all work
-// items and gives what it was.
+// items and gives what it was. BY(p), of each kind of generator, is how step takes
+// the numbers at p.
 
 #ifdef __OPENCL_VERSION__
 #define KERNEL __kernel

@@ -1,5 +1,7 @@
 // x ^= x << 13; x ^= x >> 17; x ^= x << 5 in 32 bits.
 
+#define BY(steps) (u32)(steps)[0]
+
 typedef struct { UV x; } state;
 
 FN void start(state *g, u64 first) { g->x = SEEDS(first); }

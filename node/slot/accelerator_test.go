@@ -25,6 +25,12 @@ func TestAcceleratorExecutors(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the conformance suite takes a while")
 	}
+	t.Run("cuda without NVRTC", func(t *testing.T) {
+		p := testAcceleratorExecutor(t, shimConfig(t, kernels.CUDA, &shim.Fault{Kind: shim.NoCompiler}))
+		if got, want := p.About().Driver, "shim 0; cuda driver 12345; embedded PTX, NVRTC missing"; got != want {
+			t.Errorf("the device is %q, want %q", got, want)
+		}
+	})
 	for _, kind := range kernels.Accelerators() {
 		t.Run(kind, func(t *testing.T) {
 			config := Config{Device: kind}
@@ -40,7 +46,7 @@ func TestAcceleratorExecutors(t *testing.T) {
 	}
 }
 
-func testAcceleratorExecutor(t *testing.T, config Config) {
+func testAcceleratorExecutor(t *testing.T, config Config) *process {
 	cpu := newTestProcess(t, Config{}, defaultLimits)
 	p := newTestProcess(t, config, defaultLimits)
 	if p.Pid() != 0 {
@@ -64,6 +70,10 @@ func testAcceleratorExecutor(t *testing.T, config Config) {
 			t.Errorf("%s: %d survivors, the CPU has %d", generator, len(found[1]), len(found[0]))
 		}
 	}
+	if cpu.About().Driver != "" || p.About().Driver == "" {
+		t.Errorf("the drivers are %q of the CPU and %q", cpu.About().Driver, p.About().Driver)
+	}
+	return p
 }
 
 // TestBadLibraries has drivers do what they may do wrong. Each takes its executor
@@ -100,6 +110,18 @@ func TestBadLibraries(t *testing.T) {
 					t.Errorf("another slot was affected: %v", err)
 				}
 			})
+		}
+	}
+}
+
+// TestPTXRefused has a driver without NVRTC be older than the PTX that comes with
+// seedmesh: the error says so, and what to do.
+func TestPTXRefused(t *testing.T) {
+	p := newTestProcess(t, shimConfig(t, kernels.CUDA, &shim.Fault{Kind: shim.NewPTX}), defaultLimits)
+	e := wantClass(t, p.Ready(t.Context(), false), NotStarted)
+	for _, want := range []string{"CUDA_ERROR_UNSUPPORTED_PTX_VERSION: the shim refuses it", "embedded PTX, NVRTC missing", "update NVIDIA's driver"} {
+		if !strings.Contains(e.Error(), want) {
+			t.Errorf("Ready = %.900v, want %q", e, want)
 		}
 	}
 }

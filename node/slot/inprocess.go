@@ -39,10 +39,7 @@ func (p *inProcess) Ready(context.Context, bool) error { return nil }
 
 func (p *inProcess) Pid() int { return os.Getpid() }
 
-func (p *inProcess) About() About {
-	d := p.engine.device
-	return About{kernels.Identity(d), kernels.PCI(d), kernels.Memory(d)}
-}
+func (p *inProcess) About() About { return aboutOf(p.engine.device) }
 
 func (p *inProcess) StopAt(last uint64) {
 	p.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -128,9 +129,17 @@ func openDevice(ctx context.Context, c deviceConfig, stdout io.Writer) (kernels.
 		err = kernels.Vet(ctx, d, c.accelerator.Again, func() { _ = writeMessage(stdout, kindReport, progressReport(0, 0)) })
 	}
 	if err != nil {
-		return nil, 0, errors.Join(err, d.Close())
+		return nil, 0, errors.Join(remedied(err), d.Close())
 	}
 	return d, n, nil
+}
+
+// aboutOf is what a device says of itself; nothing for what is no accelerator.
+func aboutOf(d kernels.Device) About {
+	if !slices.Contains(kernels.Accelerators(), d.Name()) {
+		return About{}
+	}
+	return About{kernels.Identity(d), kernels.PCI(d), kernels.Memory(d)}
 }
 
 // remedied adds what to do to the text of an error, since only that goes to the node.
@@ -218,9 +227,10 @@ func serve(ctx context.Context, stdin io.Reader, stdout io.Writer, device kernel
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s := &server{engine: engine{device: device}, index: index, w: stdout}
+	about := aboutOf(device)
 	err = s.report(&slotpb.Report{Kind: &slotpb.Report_Ready{Ready: &slotpb.Ready{
 		Protocol: protocolVersion, Pid: int64(os.Getpid()), Device: device.Name(), Threads: uint32(threads),
-		Identity: kernels.Identity(device), Pci: kernels.PCI(device), Memory: kernels.Memory(device),
+		Driver: about.Driver, Pci: about.PCI, Memory: about.Memory,
 	}}})
 	if err != nil {
 		return true, err

@@ -350,9 +350,9 @@ func (p *process) start(ctx context.Context, free *os.File) (err error) {
 			Pid: c.pid, Status: c.status(), Stderr: c.stderr.String(),
 		}
 	}
-	p.about.Store(&About{ready.Identity, ready.Pci, ready.Memory})
+	p.about.Store(&About{ready.Driver, ready.Pci, ready.Memory})
 	p.keep(c)
-	p.log.Info("executor ready", "pid", c.pid, "device", ready.Device, "threads", ready.Threads, "took", time.Since(c.started))
+	p.log.Info("executor ready", "pid", c.pid, "device", ready.Device, "driver", ready.Driver, "threads", ready.Threads, "took", time.Since(c.started))
 	return nil
 }
 

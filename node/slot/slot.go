@@ -114,9 +114,10 @@ type Executor interface {
 	About() About
 }
 
-// About is a device as its driver names it. It is zero before the device was opened.
+// About is an accelerator as its driver names it. It is zero before the device was opened,
+// and for what is none.
 type About struct {
-	Name   string // vendor, model and versions
+	Driver string // how it names itself and what reaches it: model and versions
 	PCI    string // where it is on the bus, such as 0000:03:00.0, or empty
 	Memory uint64 // bytes, 0 where that is not known
 }

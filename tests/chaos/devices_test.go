@@ -26,6 +26,7 @@ func TestBadDrivers(t *testing.T) {
 		{kernels.CUDA, &shim.Fault{Kind: shim.Missing}, "cuLaunchKernel"},
 		{kernels.HIP, &shim.Fault{Call: "Init", Kind: shim.Fails}, "hipInit gave error 719"},
 		{kernels.CUDA, &shim.Fault{Call: "Launch", Kind: shim.Aborts}, "SIGABRT"},
+		{kernels.CUDA, &shim.Fault{Kind: shim.NewPTX}, "UNSUPPORTED_PTX_VERSION"},
 		{kernels.HIP, &shim.Fault{Kind: shim.Loses}, "is not used"},
 		{kernels.HIP, &shim.Fault{Call: "Launch", Kind: shim.Hangs}, "it hangs"},
 		{kernels.OpenCL, nil, "cannot be opened"},

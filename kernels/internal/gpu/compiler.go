@@ -142,8 +142,12 @@ func (c *compiler) forNVIDIA(l *library, device int32) error {
 // the current device. So it follows HSA_OVERRIDE_GFX_VERSION.
 func (c *compiler) forAMD(*library, int32) error { return nil }
 
-// Compile makes code for the device of a source in CUDA C++.
+// Compile makes code for the device of a source in CUDA C++. Its error is
+// [ErrNoCompiler] where there is none.
 func (d *Device) Compile(source string) (code []byte, err error) {
+	if d.compiler == nil {
+		return nil, ErrNoCompiler
+	}
 	err = d.on(func() error {
 		code, err = d.compiler.build(source)
 		return err

@@ -27,7 +27,7 @@ var ErrNone = errors.New("there is no such driver or device on this machine")
 // A Device is one device. It is used by one goroutine at a time.
 type Device struct {
 	lib      *library
-	compiler *compiler
+	compiler *compiler // nil for none
 	id       int32
 	context  uintptr
 	identity string
@@ -36,9 +36,11 @@ type Device struct {
 }
 
 // Open opens the device of a number, counted from 0 in the order of the interface.
-// Libraries are looked for in a directory first, unless that is "". Its error is
-// or wraps [ErrNone] where there is no driver or no device at all.
-func Open(v *Interface, directory string, number int) (*Device, error) {
+// Libraries are looked for in a directory first, unless that is "". A device of
+// NVIDIA's is opened without a compiler where there is none, or if embedded says so:
+// it takes PTX only. The error is or wraps [ErrNone] where there is no driver or no
+// device at all.
+func Open(v *Interface, directory string, number int, embedded bool) (*Device, error) {
 	lib, err := v.load(directory)
 	if err != nil {
 		return nil, err
@@ -64,11 +66,30 @@ func Open(v *Interface, directory string, number int) (*Device, error) {
 	if err := d.open(int32(number)); err != nil {
 		return nil, err
 	}
-	if d.compiler, err = v.loadCompiler(lib, directory, d.id); err != nil {
+	if err := d.findCompiler(directory, embedded); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
-	d.identity += "; " + d.compiler.identity
 	return d, nil
+}
+
+// findCompiler opens a compiler for the device, or does without.
+func (d *Device) findCompiler(directory string, embedded bool) error {
+	v := d.lib.vendor
+	if embedded && v.ptx {
+		d.identity += "; embedded PTX"
+		return nil
+	}
+	c, err := v.loadCompiler(d.lib, directory, d.id)
+	switch {
+	case v.ptx && errors.Is(err, ErrNoCompiler):
+		d.identity += "; embedded PTX, NVRTC missing"
+	case err != nil:
+		return err
+	default:
+		d.compiler = c
+		d.identity += "; " + c.identity
+	}
+	return nil
 }
 
 // open looks at a device and, last of all, holds its context.
@@ -110,6 +131,9 @@ func (d *Device) text(call string, get func(*byte, int32, int32) int32) (string,
 
 // Identity names the device, and the versions of its driver and compiler.
 func (d *Device) Identity() string { return d.identity }
+
+// Compiles tells whether there is a compiler for the device. One without takes PTX.
+func (d *Device) Compiles() bool { return d.compiler != nil }
 
 // PCI is the device's place on the bus, such as 0000:01:00.0.
 func (d *Device) PCI() string { return d.pci }

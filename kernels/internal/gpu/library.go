@@ -17,6 +17,7 @@ type Interface struct {
 	prefix    string  // of the functions
 	absent    []int32 // error numbers for a machine without devices
 	perDevice bool    // a thread is given a device, and not a context, to work with
+	ptx       bool    // the driver takes PTX, without a compiler beside it
 	names     functionNames
 
 	compilers      []string // libraries that may have the compiler
@@ -35,6 +36,7 @@ var CUDA = &Interface{
 	libraries: []string{"libcuda.so.1"},
 	prefix:    "cu",
 	absent:    []int32{100},
+	ptx:       true,
 	names: functionNames{
 		count: "DeviceGetCount", memory: "MemAlloc_v2", total: "DeviceTotalMem_v2", free: "MemFree_v2", synchronize: "CtxSynchronize",
 		launch: "LaunchKernel", setCurrent: "CtxSetCurrent", toDevice: "MemcpyHtoD_v2", toHost: "MemcpyDtoH_v2", fill: "MemsetD8_v2",
@@ -79,7 +81,7 @@ type library struct {
 	deviceBus     func(text *byte, size, id int32) int32
 	deviceMemory  func(bytes *uint64, id int32) int32
 	setCurrent    func(context uintptr) int32
-	loadModule    func(module *uintptr, code unsafe.Pointer) int32
+	loadModule    func(module *uintptr, code unsafe.Pointer, options uint32, names, values unsafe.Pointer) int32
 	unloadModule  func(module uintptr) int32
 	function      func(kernel *uintptr, module uintptr, name *byte) int32
 	alloc         func(address *uintptr, bytes uintptr) int32
@@ -95,6 +97,7 @@ type library struct {
 	retain    func(context *uintptr, id int32) int32
 	release   func(id int32) int32
 	errorName func(status int32, text **byte) int32
+	global    func(address, bytes *uintptr, module uintptr, name *byte) int32
 	// Of HIP only.
 	errorText func(status int32) *byte
 }
@@ -121,7 +124,7 @@ func (l *library) functions() map[string]any {
 		"DeviceGetPCIBusId": &l.deviceBus,
 		v.names.total:       &l.deviceMemory,
 		v.names.setCurrent:  &l.setCurrent,
-		"ModuleLoadData":    &l.loadModule,
+		"ModuleLoadDataEx":  &l.loadModule,
 		"ModuleUnload":      &l.unloadModule,
 		"ModuleGetFunction": &l.function,
 		v.names.memory:      &l.alloc,
@@ -139,6 +142,7 @@ func (l *library) functions() map[string]any {
 		list["DevicePrimaryCtxRetain"] = &l.retain
 		list["DevicePrimaryCtxRelease_v2"] = &l.release
 		list["GetErrorName"] = &l.errorName
+		list["ModuleGetGlobal_v2"] = &l.global
 	}
 	return prefixed(v.prefix, list)
 }

@@ -2,7 +2,10 @@ package gpu
 
 import (
 	"errors"
+	"fmt"
 	"runtime"
+	"slices"
+	"strings"
 	"unsafe"
 )
 
@@ -25,18 +28,56 @@ func (d *Device) Load(code []byte, items, found int) (*Program, error) {
 	if len(code) == 0 {
 		return nil, errors.New("a compiled program is empty")
 	}
+	return d.load(code, nil, items, found)
+}
+
+// LoadPTX is Load for a text in PTX, which the driver compiles, and whose variable
+// "parameters" is set to the bytes given. Its error is a [*PTXError] where the driver
+// does not take the text.
+func (d *Device) LoadPTX(text, parameters []byte, items, found int) (*Program, error) {
+	p, err := d.load(text, parameters, items, found)
+	if cause := (*Error)(nil); errors.As(err, &cause) && slices.Contains(ptxRefused, cause.Status) {
+		err = &PTXError{err}
+	}
+	return p, err
+}
+
+// ptxRefused are the error numbers of CUDA for a program that is of no use to the
+// driver: not for it, not for the device, no PTX, no compiler, newer than the driver's
+// compiler, or compiling is switched off.
+var ptxRefused = []int32{200, 209, 218, 221, 222, 223}
+
+// A PTXError is a driver that does not take the PTX that comes with this program.
+type PTXError struct{ Err error }
+
+func (e *PTXError) Error() string {
+	return fmt.Sprintf("the driver does not take the PTX that comes with seedmesh: %v", e.Err)
+}
+
+func (e *PTXError) Unwrap() error { return e.Err }
+
+// Remedy says what the driver needs.
+func (e *PTXError) Remedy() string {
+	return "update NVIDIA's driver (R470 or later), install NVRTC (libnvrtc.so.12, of the CUDA toolkit), or use device = \"opencl\""
+}
+
+func (d *Device) load(code, parameters []byte, items, found int) (*Program, error) {
 	p := &Program{device: d}
-	if err := d.on(func() error { return p.load(code, items, found) }); err != nil {
+	if err := d.on(func() error { return p.load(code, parameters, items, found) }); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
 }
 
-func (p *Program) load(code []byte, items, found int) error {
+func (p *Program) load(code, parameters []byte, items, found int) error {
 	l := p.device.lib
-	code = append(code[:len(code):len(code)], 0) // some forms of code are texts
-	if err := l.check("ModuleLoadData", l.loadModule(&p.module, unsafe.Pointer(&code[0]))); err != nil {
+	if err := p.loadModule(code); err != nil {
 		return err
+	}
+	if parameters != nil {
+		if err := p.set(parameters); err != nil {
+			return err
+		}
 	}
 	name := []byte("search\x00")
 	if err := l.check("ModuleGetFunction", l.function(&p.kernel, p.module, &name[0])); err != nil {
@@ -51,6 +92,46 @@ func (p *Program) load(code []byte, items, found int) error {
 		}
 	}
 	return nil
+}
+
+// Numbers of the options with which CUDA's driver says what is wrong with PTX.
+const (
+	optionErrors     = 5
+	optionErrorsSize = 6
+)
+
+// loadModule loads code, with what the driver has to say where it does not.
+func (p *Program) loadModule(code []byte) error {
+	l := p.device.lib
+	code = append(code[:len(code):len(code)], 0) // some forms of code are texts
+	if !l.vendor.ptx {
+		return l.check("ModuleLoadDataEx", l.loadModule(&p.module, unsafe.Pointer(&code[0]), 0, nil, nil))
+	}
+	log := make([]byte, maxLog)
+	names := [...]uint32{optionErrors, optionErrorsSize}
+	values := [...]uintptr{uintptr(unsafe.Pointer(&log[0])), maxLog - 1}
+	var pinner runtime.Pinner
+	defer pinner.Unpin()
+	pinner.Pin(&log[0])
+	status := l.loadModule(&p.module, unsafe.Pointer(&code[0]), uint32(len(names)), unsafe.Pointer(&names[0]), unsafe.Pointer(&values[0]))
+	err := l.check("ModuleLoadDataEx", status)
+	if text := strings.TrimSpace(goString(&log[0])); err != nil && text != "" {
+		return fmt.Errorf("%w: %s", err, text)
+	}
+	return err
+}
+
+// set writes the module's variable "parameters", which must have that size.
+func (p *Program) set(parameters []byte) error {
+	l, name := p.device.lib, []byte("parameters\x00")
+	var address, size uintptr
+	if err := l.check("ModuleGetGlobal", l.global(&address, &size, p.module, &name[0])); err != nil {
+		return err
+	}
+	if size != uintptr(len(parameters)) {
+		return fmt.Errorf("the parameters of the PTX have %d bytes, and those of a search %d", size, len(parameters))
+	}
+	return write(p, address, parameters)
 }
 
 // Launch runs so many work items over the seeds, given as the first one and

@@ -5,11 +5,16 @@
 //
 // CLANG is the path of the compiler, PRELUDE of the text before a kernel, and SCRATCH
 // of a directory for files.
+// Without NVRTC, it takes the PTX in SCRATCH/kernels/ptx, and no other, and runs the source
+// in SCRATCH/kernels of which that was made.
 // DEVICES is how many there are. -DFAULT='"CALL"' with -DKIND=... makes one call
 // fail (1), hang (2) or abort (3); KIND 4 loses a candidate; -DINCOMPLETE leaves the
-// launch out; -DGFX has a device for gfx1030 only.
+// launch out; -DGFX has a device for gfx1030 only; -DREFUSES_PTX=NUMBER is the error that
+// all PTX gets.
+#define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <link.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +32,7 @@
 #define KIND 0
 #endif
 
-enum { NO_DEVICE = 100, NO_CONTEXT = 201, INVALID = 1, BROKEN = 719 };
+enum { NO_DEVICE = 100, NO_CONTEXT = 201, INVALID = 1, BROKEN = 719, BAD_PTX = 218, NEW_PTX = 222 };
 
 #ifdef HIP
 #define DRIVER(name) hip##name
@@ -96,7 +101,11 @@ int cuDevicePrimaryCtxRelease_v2(int id) { return live ? INVALID : 0; }
 
 int cuCtxSetCurrent(uintptr_t context) { current = context; return context >= 0xC0 && context < 0xC0 + DEVICES ? 0 : INVALID; }
 
-int cuGetErrorName(int e, const char **text) { *text = e == BROKEN ? "CUDA_ERROR_LAUNCH_FAILED" : "CUDA_ERROR_OF_THE_SHIM"; return 0; }
+int cuGetErrorName(int e, const char **text) {
+	*text = e == BROKEN ? "CUDA_ERROR_LAUNCH_FAILED" : e == BAD_PTX ? "CUDA_ERROR_INVALID_PTX" :
+		e == NEW_PTX ? "CUDA_ERROR_UNSUPPORTED_PTX_VERSION" : "CUDA_ERROR_OF_THE_SHIM";
+	return 0;
+}
 #endif
 
 int CUDA_OR_HIP(cuMemAlloc_v2, hipMalloc)(uintptr_t *address, size_t bytes) {
@@ -140,10 +149,7 @@ static const char magic[8] = "seedshim";
 
 struct module { void *handle; void (*run)(unsigned, unsigned, void **); };
 
-int DRIVER(ModuleLoadData)(struct module **module, const struct code *code) {
-	ENTER("ModuleLoadData");
-	if (memcmp(code->magic, magic, sizeof magic))
-		return INVALID;
+static int load(struct module **module, const struct code *code) {
 	char path[] = SCRATCH "/XXXXXX";
 	int fd = mkstemp(path);
 	if (fd < 0 || write(fd, code + 1, code->size) != (ssize_t)code->size || close(fd))
@@ -157,6 +163,43 @@ int DRIVER(ModuleLoadData)(struct module **module, const struct code *code) {
 	live++;
 	return 0;
 }
+
+static struct code *compiled_ptx(const char *text);
+
+int DRIVER(ModuleLoadDataEx)(struct module **module, const void *image, unsigned n, const unsigned *options, void **values) {
+	ENTER("ModuleLoadData");
+	if (!memcmp(image, magic, sizeof magic))
+		return load(module, image);
+#ifdef HIP
+	return INVALID;
+#else
+	if (n != 2 || options[0] != 5 || options[1] != 6)
+		return INVALID;
+#ifdef REFUSES_PTX
+	snprintf(values[0], (size_t)values[1], "the shim refuses it");
+	return REFUSES_PTX;
+#endif
+	struct code *code = compiled_ptx(image);
+	if (code)
+		return load(module, code);
+	snprintf(values[0], (size_t)values[1], "it is not the PTX of the kernels");
+	return BAD_PTX;
+#endif
+}
+
+#ifndef HIP
+int cuModuleGetGlobal_v2(uintptr_t *address, size_t *bytes, struct module *m, const char *name) {
+	ENTER("ModuleGetGlobal");
+	void *at = dlsym(m->handle, name);
+	Dl_info info;
+	const ElfW(Sym) *symbol;
+	if (!at || !dladdr1(at, &info, (void **)&symbol, RTLD_DL_SYMENT))
+		return 500;
+	*address = (uintptr_t)at + ELSEWHERE;
+	*bytes = symbol->st_size;
+	return 0;
+}
+#endif
 
 int DRIVER(ModuleUnload)(struct module *m) {
 	ENTER("ModuleUnload");
@@ -223,39 +266,29 @@ int COMPILER(DestroyProgram)(struct program **p) {
 	return 0;
 }
 
-static int clang(const char *text, const char *made, const char *log) {
+// clang compiles a text; family is the file of the general form's generator.
+static int clang(const char *text, const char *family, const char *made, const char *log) {
 	pid_t pid = fork();
 	if (pid == 0) {
 		int fd = open(log, O_CREAT | O_WRONLY, 0600);
 		dup2(fd, 1);
 		dup2(fd, 2);
-		execl(CLANG, "clang", "-x", "c++", "-O1", "-fPIC", "-shared", "-nostdinc", "-w", "-include", PRELUDE, text, "-o", made, (char *)0);
+		execl(CLANG, "clang", "-x", "c++", "-O1", "-fPIC", "-shared", "-nostdinc", "-w", "-include", PRELUDE, family, text, "-o", made, (char *)0);
 		_exit(127);
 	}
 	int status = -1;
 	return pid < 0 || waitpid(pid, &status, 0) != pid || status ? 6 : 0;
 }
 
-int COMPILER(CompileProgram)(struct program *p, int n, const char **options) {
-	int e = fault("CompileProgram");
-	if (e)
-		return e;
-	if (CUDA_OR_HIP(n != 1 || strcmp(options[0], "--gpu-architecture=sm_86"), n != 0))
-		return 5;
-	char dir[] = SCRATCH "/XXXXXX", text[4096], made[4096], log[4096];
-	if (!mkdtemp(dir))
-		return BROKEN;
-	snprintf(text, sizeof text, "%s/text", dir);
+// build makes code of a text in a directory of its own, which it removes.
+static int build(struct program *p, char *dir, const char *text, const char *family) {
+	char made[4096], log[4096];
 	snprintf(made, sizeof made, "%s/made", dir);
 	snprintf(log, sizeof log, "%s/log", dir);
-	FILE *f = fopen(text, "w");
-	if (!f || fputs(p->source, f) < 0 || fclose(f))
-		return BROKEN;
-	e = clang(text, made, log);
+	int e = clang(text, family, made, log);
 	size_t size;
 	p->log = slurp(log, 0, &size);
 	p->code = e ? NULL : slurp(made, sizeof(struct code), &p->size);
-	unlink(text);
 	unlink(made);
 	unlink(log);
 	rmdir(dir);
@@ -265,6 +298,42 @@ int COMPILER(CompileProgram)(struct program *p, int n, const char **options) {
 	memcpy(c->magic, magic, sizeof magic);
 	c->size = p->size - sizeof *c;
 	return 0;
+}
+
+int COMPILER(CompileProgram)(struct program *p, int n, const char **options) {
+	int e = fault("CompileProgram");
+	if (e)
+		return e;
+	if (CUDA_OR_HIP(n != 1 || strcmp(options[0], "--gpu-architecture=sm_86"), n != 0))
+		return 5;
+	char dir[] = SCRATCH "/XXXXXX", text[] = SCRATCH "/text-XXXXXX";
+	int fd = mkstemp(text), size = strlen(p->source);
+	if (!mkdtemp(dir) || fd < 0 || write(fd, p->source, size) != size || close(fd))
+		return BROKEN;
+	e = build(p, dir, text, "-UFAMILY");
+	unlink(text);
+	return e;
+}
+
+// compiled_ptx is what the general source gives for the kind of generator whose PTX the
+// text is, or NULL where it is none of them. Each is compiled once.
+static struct code *compiled_ptx(const char *text) {
+	static struct { const char *family; struct program made; } known[] = {{"mt19937"}, {"xorshift32"}, {"lcg32"}, {"lcg31"}, {"lcg48"}};
+	for (int i = 0; i < sizeof known / sizeof *known; i++) {
+		char path[4096], family[256], dir[] = SCRATCH "/XXXXXX";
+		size_t size;
+		snprintf(path, sizeof path, "%s/kernels/ptx/%s.ptx", SCRATCH, known[i].family);
+		char *ptx = slurp(path, 0, &size);
+		int is = ptx && !strcmp(ptx, text);
+		free(ptx);
+		if (!is)
+			continue;
+		snprintf(family, sizeof family, "-DFAMILY=\"%s.h\"", known[i].family);
+		if (!known[i].made.code && (!mkdtemp(dir) || build(&known[i].made, dir, SCRATCH "/kernels/general.cu", family)))
+			return NULL;
+		return (struct code *)known[i].made.code;
+	}
+	return NULL;
 }
 
 int COMPILER(GetProgramLogSize)(struct program *p, size_t *size) { *size = p->log ? strlen(p->log) + 1 : 1; return 0; }

@@ -3,6 +3,7 @@ struct dim { unsigned x; };
 static __thread dim blockIdx, blockDim, threadIdx;
 #define __global__
 #define __device__
+#define __constant__
 #define atomicAdd(p, n) __atomic_fetch_add(p, n, __ATOMIC_RELAXED)
 
 extern "C" void search(const unsigned long long *, unsigned long long *, unsigned *);

@@ -765,6 +765,7 @@ type PlanSlot struct {
 	Device        string                 `protobuf:"bytes,3,opt,name=device,proto3" json:"device,omitempty"`
 	Rate          float64                `protobuf:"fixed64,4,opt,name=rate,proto3" json:"rate,omitempty"` // seeds a second; 0 while it is unknown
 	Measured      bool                   `protobuf:"varint,5,opt,name=measured,proto3" json:"measured,omitempty"`
+	Note          string                 `protobuf:"bytes,6,opt,name=note,proto3" json:"note,omitempty"` // why its accelerator leaves the search to one thread of the CPU; empty where it does not
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -832,6 +833,13 @@ func (x *PlanSlot) GetMeasured() bool {
 		return x.Measured
 	}
 	return false
+}
+
+func (x *PlanSlot) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
 }
 
 type JobsRequest struct {
@@ -2994,6 +3002,7 @@ type SlotInfo struct {
 	Scripts       bool                   `protobuf:"varint,4,opt,name=scripts,proto3" json:"scripts,omitempty"` // whether it takes tasks of script jobs
 	Busy          bool                   `protobuf:"varint,5,opt,name=busy,proto3" json:"busy,omitempty"`
 	Quarantined   string                 `protobuf:"bytes,6,opt,name=quarantined,proto3" json:"quarantined,omitempty"` // why it gets no work; empty when it does
+	Driver        string                 `protobuf:"bytes,7,opt,name=driver,proto3" json:"driver,omitempty"`           // of an accelerator that has been ready: how it names itself and what reaches it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3066,6 +3075,13 @@ func (x *SlotInfo) GetBusy() bool {
 func (x *SlotInfo) GetQuarantined() string {
 	if x != nil {
 		return x.Quarantined
+	}
+	return ""
+}
+
+func (x *SlotInfo) GetDriver() string {
+	if x != nil {
+		return x.Driver
 	}
 	return ""
 }
@@ -4735,13 +4751,14 @@ const file_mesh_proto_rawDesc = "" +
 	"etaSeconds\x12\x1b\n" +
 	"\twaits_for\x18\a \x01(\tR\bwaitsFor\x12+\n" +
 	"\x05slots\x18\b \x03(\v2\x15.seedmesh.v1.PlanSlotR\x05slots\x12\x18\n" +
-	"\awarning\x18\t \x01(\tR\awarning\"z\n" +
+	"\awarning\x18\t \x01(\tR\awarning\"\x8e\x01\n" +
 	"\bPlanSlot\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x16\n" +
 	"\x06device\x18\x03 \x01(\tR\x06device\x12\x12\n" +
 	"\x04rate\x18\x04 \x01(\x01R\x04rate\x12\x1a\n" +
-	"\bmeasured\x18\x05 \x01(\bR\bmeasured\"C\n" +
+	"\bmeasured\x18\x05 \x01(\bR\bmeasured\x12\x12\n" +
+	"\x04note\x18\x06 \x01(\tR\x04note\"C\n" +
 	"\vJobsRequest\x12\x10\n" +
 	"\x03all\x18\x01 \x01(\bR\x03all\x12\"\n" +
 	"\flinearizable\x18\x02 \x01(\bR\flinearizable\"K\n" +
@@ -4933,14 +4950,15 @@ const file_mesh_proto_rawDesc = "" +
 	"\ascripts\x18\x02 \x01(\tR\ascripts\x12+\n" +
 	"\x05slots\x18\x03 \x03(\v2\x15.seedmesh.v1.SlotInfoR\x05slots\x121\n" +
 	"\adevices\x18\x04 \x03(\v2\x17.seedmesh.v1.DeviceInfoR\adevices\x12\x18\n" +
-	"\aproblem\x18\x05 \x01(\tR\aproblem\"\x98\x01\n" +
+	"\aproblem\x18\x05 \x01(\tR\aproblem\"\xb0\x01\n" +
 	"\bSlotInfo\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\rR\x04slot\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\tR\x06device\x12\x10\n" +
 	"\x03gpu\x18\x03 \x01(\tR\x03gpu\x12\x18\n" +
 	"\ascripts\x18\x04 \x01(\bR\ascripts\x12\x12\n" +
 	"\x04busy\x18\x05 \x01(\bR\x04busy\x12 \n" +
-	"\vquarantined\x18\x06 \x01(\tR\vquarantined\"C\n" +
+	"\vquarantined\x18\x06 \x01(\tR\vquarantined\x12\x16\n" +
+	"\x06driver\x18\a \x01(\tR\x06driver\"C\n" +
 	"\vGpusRequest\x12\x10\n" +
 	"\x03all\x18\x01 \x01(\bR\x03all\x12\"\n" +
 	"\flinearizable\x18\x02 \x01(\bR\flinearizable\"K\n" +

@@ -874,9 +874,9 @@ type Ready struct {
 	Pid           int64                  `protobuf:"varint,2,opt,name=pid,proto3" json:"pid,omitempty"`
 	Device        string                 `protobuf:"bytes,3,opt,name=device,proto3" json:"device,omitempty"`
 	Threads       uint32                 `protobuf:"varint,4,opt,name=threads,proto3" json:"threads,omitempty"`
-	Identity      string                 `protobuf:"bytes,5,opt,name=identity,proto3" json:"identity,omitempty"` // of the device, with its driver and versions
-	Pci           string                 `protobuf:"bytes,6,opt,name=pci,proto3" json:"pci,omitempty"`           // where it is on the bus, or empty
-	Memory        uint64                 `protobuf:"varint,7,opt,name=memory,proto3" json:"memory,omitempty"`    // bytes that it has; 0 where that is not known
+	Driver        string                 `protobuf:"bytes,5,opt,name=driver,proto3" json:"driver,omitempty"`  // of an accelerator: how it names itself and what reaches it
+	Pci           string                 `protobuf:"bytes,6,opt,name=pci,proto3" json:"pci,omitempty"`        // where it is on the bus, or empty
+	Memory        uint64                 `protobuf:"varint,7,opt,name=memory,proto3" json:"memory,omitempty"` // bytes that it has; 0 where that is not known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -939,9 +939,9 @@ func (x *Ready) GetThreads() uint32 {
 	return 0
 }
 
-func (x *Ready) GetIdentity() string {
+func (x *Ready) GetDriver() string {
 	if x != nil {
-		return x.Identity
+		return x.Driver
 	}
 	return ""
 }
@@ -1422,13 +1422,13 @@ const file_slot_proto_rawDesc = "" +
 	"\x04done\x18\x04 \x01(\v2\x16.seedmesh.slot.v1.DoneH\x00R\x04done\x12/\n" +
 	"\x05error\x18\x05 \x01(\v2\x17.seedmesh.slot.v1.ErrorH\x00R\x05error\x12/\n" +
 	"\x05ended\x18\x06 \x01(\v2\x17.seedmesh.slot.v1.EndedH\x00R\x05endedB\x06\n" +
-	"\x04kind\"\xad\x01\n" +
+	"\x04kind\"\xa9\x01\n" +
 	"\x05Ready\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x10\n" +
 	"\x03pid\x18\x02 \x01(\x03R\x03pid\x12\x16\n" +
 	"\x06device\x18\x03 \x01(\tR\x06device\x12\x18\n" +
-	"\athreads\x18\x04 \x01(\rR\athreads\x12\x1a\n" +
-	"\bidentity\x18\x05 \x01(\tR\bidentity\x12\x10\n" +
+	"\athreads\x18\x04 \x01(\rR\athreads\x12\x16\n" +
+	"\x06driver\x18\x05 \x01(\tR\x06driver\x12\x10\n" +
 	"\x03pci\x18\x06 \x01(\tR\x03pci\x12\x16\n" +
 	"\x06memory\x18\a \x01(\x04R\x06memory\"F\n" +
 	"\bProgress\x12\x0e\n" +

@@ -1,6 +1,7 @@
 // What NVRTC knows by itself of CUDA C++, for clang without CUDA's headers.
 #define __global__ __attribute__((global))
 #define __device__ __attribute__((device))
+#define __constant__ __attribute__((constant))
 
 struct seedmesh_dim { unsigned x; };
 #define blockIdx (seedmesh_dim{(unsigned)__nvvm_read_ptx_sreg_ctaid_x()})
