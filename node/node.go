@@ -365,7 +365,7 @@ func (n *Node) processExecutor() func(int, SlotConfig) (slot.Executor, error) {
 
 // begin starts the node's own goroutines.
 func (n *Node) begin() error {
-	n.session, n.overseer = &session{n: n}, newOverseer(n)
+	n.session, n.overseer = &session{n: n, began: time.Now()}, newOverseer(n)
 	incarnation, err := n.dir.nextIncarnation()
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ const (
 	dialTimeout   = 500 * time.Millisecond // of the fresh dial that decides whether a silent node is gone
 	quietMargin   = 250 * time.Millisecond // added to leaveToStart before a silent node counts as quiet
 	caughtUp      = 256                    // entries that a follower may lag behind and still be promoted
+	missedPings   = 3                      // after which a node is said not to answer
 	maxAlarms     = 16
 	proposeWithin = 2 * time.Second // for the leader's own commands
 )
@@ -36,6 +37,7 @@ type overseer struct {
 	quiet   uint64
 	trims   map[jobs.NodeID][]uint64
 	alarms  []string
+	unheard []jobs.NodeID // living nodes that have missed pings
 	dialing map[jobs.NodeID]bool
 }
 
@@ -60,7 +62,7 @@ func (o *overseer) heard(id jobs.NodeID, p ping) pong {
 	if known && p.DigestIndex > 0 && digest != p.Digest {
 		o.alarm(fmt.Sprintf("the ledger of node %s differs from the leader's at index %d: stop that node, remove it with seedmesh node rm, and let it join again", id, p.DigestIndex))
 	}
-	answer := pong{Term: term, Quiet: o.quiet, Trim: o.trims[id], Working: slices.Clone(o.working), Alarms: append(slices.Clone(o.alarms), o.sick()...)}
+	answer := pong{Term: term, Quiet: o.quiet, Trim: o.trims[id], Working: slices.Clone(o.working), Alarms: append(slices.Clone(o.alarms), o.sick()...), Silent: slices.Clone(o.unheard)}
 	delete(o.trims, id)
 	return answer
 }
@@ -92,7 +94,7 @@ func (o *overseer) begin(term uint64) {
 		return
 	}
 	o.term, o.began, o.quiet = term, time.Now(), 0
-	o.working, o.alarms = nil, nil
+	o.working, o.alarms, o.unheard = nil, nil, nil
 	clear(o.seen)
 	clear(o.trims)
 }
@@ -148,6 +150,18 @@ func (o *overseer) gather() {
 	}
 	o.working = o.progress(alive, current)
 	o.quiet = o.quietIndex(alive)
+	o.unheard = slices.DeleteFunc(alive, func(id jobs.NodeID) bool {
+		return id == o.n.id || time.Since(o.lastWord(id)) < missedPings*time.Duration(o.n.cfg.Session.Ping)
+	})
+}
+
+// lastWord is when a node was heard of last, and no earlier than this leadership
+// could hear it.
+func (o *overseer) lastWord(id jobs.NodeID) time.Time {
+	if s := o.seen[id]; s != nil && s.at.After(o.began) {
+		return s.at
+	}
+	return o.began
 }
 
 func (o *overseer) progress(alive []jobs.NodeID, current map[uint64]bool) []jobProgress {
@@ -202,15 +216,11 @@ func (o *overseer) silent() []jobs.Node {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return slices.DeleteFunc(alive, func(n jobs.Node) bool {
-		last := o.began
-		if s := o.seen[n.ID]; s != nil && s.at.After(last) {
-			last = s.at
-		}
 		limit := time.Duration(o.n.cfg.Session.Silence)
 		if o.n.gossip.state(n.ID.String()) == "dead" {
 			limit = 2 * overseeEvery
 		}
-		return time.Since(last) < limit || o.dialing[n.ID]
+		return time.Since(o.lastWord(n.ID)) < limit || o.dialing[n.ID]
 	})
 }
 

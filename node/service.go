@@ -727,7 +727,7 @@ func (s *service) Status(ctx context.Context, r *connect.Request[v1.StatusReques
 		Cluster: s.n.dir.Cluster, Node: s.n.dir.Name, Term: s.n.log.Term(), Version: Version, Alarms: s.n.session.view().Alarms, Voters: []string{},
 		Scripts: s.n.site.isolation(), Devices: deviceInfos(s.n.machine.last().devices),
 	}
-	living := 0
+	now := standing{voters: len(voters), alone: s.n.session.alone()}
 	reply.Applied = s.n.log.View(func(st *jobs.State) {
 		reply.LedgerDigest = st.Digest().String()
 		for _, m := range st.Nodes() {
@@ -736,9 +736,7 @@ func (s *service) Status(ctx context.Context, r *connect.Request[v1.StatusReques
 			}
 			if voters[m.ID] {
 				reply.Voters = append(reply.Voters, m.Name)
-				if m.Alive {
-					living++
-				}
+				now.add(m.Name, s.n.answers(m))
 			}
 			if m.Role != jobs.Client {
 				reply.Nodes++
@@ -751,27 +749,7 @@ func (s *service) Status(ctx context.Context, r *connect.Request[v1.StatusReques
 		}
 	})
 	slices.Sort(reply.Voters)
-	reply.Survives = survives(len(voters), living, reply.Leader != "")
+	now.led = reply.Leader != ""
+	reply.Survives = now.survives()
 	return connect.NewResponse(reply), nil
-}
-
-// survives says what the mesh can lose and still go on by itself. Without a
-// leader nothing is written, so that the ledger may call nodes living that are not.
-func survives(voters, living int, led bool) string {
-	spare := living - (voters/2 + 1)
-	switch {
-	case !led:
-		return "this node hears of no leader, and without one there is no quorum: start the voters that are down"
-	case voters == 1:
-		return "nothing: one voter holds the log; join two more nodes"
-	case voters == 2 && spare >= 0:
-		return "no node: with two voters nothing acknowledged is lost, but both must be up; join a third node"
-	case spare < 0:
-		return "this mesh has no quorum: start the voters that are down"
-	case spare == 0:
-		return "no further node: start the voters that are down"
-	case spare == 1:
-		return "any one node"
-	}
-	return fmt.Sprintf("any %d nodes", spare)
 }

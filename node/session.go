@@ -48,6 +48,7 @@ type pong struct {
 	Trim    []uint64      // fences of this node's claims that should give up a part
 	Working []jobProgress // of all nodes
 	Alarms  []string      // what an operator should know
+	Silent  []jobs.NodeID // living nodes whose pings have stayed away just now
 }
 
 // jobProgress is the work on a job that is under way, beyond what is committed.
@@ -60,7 +61,8 @@ type jobProgress struct {
 
 // session is this node's end of its stream to the leader.
 type session struct {
-	n *Node
+	n     *Node
+	began time.Time // when this node started
 
 	mu       sync.Mutex // guards what follows
 	answered time.Time  // when the ping was sent that was answered last
@@ -83,6 +85,16 @@ func (s *session) leave() time.Time {
 		return s.answered
 	}
 	return s.answered.Add(leaveToStart)
+}
+
+// alone is for how long no leader has answered this node.
+func (s *session) alone() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.answered.IsZero() {
+		return time.Since(s.began)
+	}
+	return time.Since(s.answered)
 }
 
 // view is the last pong.

@@ -35,7 +35,7 @@ func newStatus(e *env) *cobra.Command {
 func printStatus(e *env, r *meshv1.StatusReply) error {
 	leader := r.GetLeader()
 	if leader == "" {
-		leader = "none: writes wait until a majority of the voters is back"
+		leader = "none: writes wait until there is one"
 	}
 	t := newTable(e.stdout)
 	t.row("cluster", r.GetCluster())

@@ -139,9 +139,10 @@ func TestSmallMeshes(t *testing.T) {
 	if _, stderr, code := m.exec("job", "cancel", id, "--data", m.nodes[1].dir, "--connect-timeout", "2s"); code != 6 {
 		t.Errorf("a cancel without a quorum exits %d, want 6: %s", code, stderr)
 	}
-	if out := m.run("status", "--data", m.nodes[1].dir); !strings.Contains(out, "no quorum") {
-		t.Errorf("status without a quorum does not say so: %s", out)
-	}
+	m.await(startWait, "word that there is no quorum, and whom to start", func() bool {
+		out := m.run("status", "--data", m.nodes[1].dir)
+		return strings.Contains(out, "no quorum; start "+m.nodes[0].name)
+	})
 	m.run("nodes", "--data", m.nodes[1].dir)
 	if out := m.run("jobs", "--data", m.nodes[1].dir); !strings.Contains(out, s.name) {
 		t.Errorf("jobs without a quorum does not know of %s: %s", s.name, out)
