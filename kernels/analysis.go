@@ -101,7 +101,7 @@ func (s *Spec) checkAnalysis() error {
 	longest := uint32(0)
 	for i, lag := range a.Lags {
 		if lag == 0 || i > 0 && lag <= a.Lags[i-1] {
-			return &SpecError{fmt.Sprintf("the lags %v do not rise from 1 on", a.Lags), "write each once, the smaller ones first"}
+			return &SpecError{fmt.Sprintf("the lags %v do not rise from 1 on", a.Lags), "write each of --lags once"}
 		}
 		longest = lag
 	}
@@ -111,9 +111,9 @@ func (s *Spec) checkAnalysis() error {
 	case a.Samples < MinSamples || a.Samples > MaxSamples:
 		return &SpecError{fmt.Sprintf("%d draws of each stream were asked for, and an analysis takes %d to %d", a.Samples, MinSamples, MaxSamples), "use another --samples"}
 	case len(a.Lags) > MaxLags:
-		return &SpecError{fmt.Sprintf("%d lags were given, and the limit is %d", len(a.Lags), MaxLags), "give fewer"}
+		return &SpecError{fmt.Sprintf("%d lags were given, and the limit is %d", len(a.Lags), MaxLags), "give fewer with --lags or --lmax"}
 	case longest > a.Samples/samplesPerLag:
-		return &SpecError{fmt.Sprintf("the lag %d is more than a quarter of %d draws", longest, a.Samples), "use a smaller one, or more --samples"}
+		return &SpecError{fmt.Sprintf("the lag %d is more than a quarter of %d draws", longest, a.Samples), "use a smaller one in --lags, or more --samples"}
 	case !(a.MaxP > 0 && a.MaxP <= 1):
 		return &SpecError{fmt.Sprintf("the largest p-value %v is not above 0 and up to 1", a.MaxP), "use --max-p 1 for a record of every seed"}
 	case a.Seeds == 0 || a.Seeds > MaxAnalysed:
@@ -172,7 +172,7 @@ func (s *Spec) checkPartners() error {
 	case a.Bins != 0:
 		return &SpecError{"a correlation has no histogram", "leave --bins out"}
 	case a.Neighbours > MaxNeighbours:
-		return &SpecError{fmt.Sprintf("%d neighbours were asked for, and the limit is %d", a.Neighbours, MaxNeighbours), "use fewer"}
+		return &SpecError{fmt.Sprintf("%d neighbours were asked for, and the limit is %d", a.Neighbours, MaxNeighbours), "use fewer --neighbours"}
 	case (uint64(a.Neighbours)+1)*uint64(a.Samples) > maxStreamMemory:
 		return &SpecError{fmt.Sprintf("%d streams of %d draws are more than fit into memory", a.Neighbours+1, a.Samples), "use fewer --neighbours or --samples"}
 	case len(a.Lags) == 0 && a.Neighbours == 0 && len(s.Draws) == 0:

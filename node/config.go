@@ -195,7 +195,10 @@ func readConfig(path string) ([]byte, error) {
 func (c *Config) decode(b []byte, name string) error {
 	var whole map[string]any
 	if err := toml.Unmarshal(b, &whole); err != nil {
-		return tomlError(err)
+		return tomlError(err, true)
+	}
+	if err := toml.Unmarshal(b, new(Config)); err != nil { // which still knows the lines
+		return tomlError(err, true)
 	}
 	var own any
 	if table, ok := whole["node"].(map[string]any); ok {
@@ -228,12 +231,12 @@ func decodeStrict(tree map[string]any, into *Config) error {
 	}
 	d := toml.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
-	return tomlError(d.Decode(into))
+	return tomlError(d.Decode(into), false)
 }
 
 // tomlError words a decoding error for a person: an unknown key with the nearest
-// known one.
-func tomlError(err error) error {
+// known one, and where the text is that of the file, the line.
+func tomlError(err error, lines bool) error {
 	var missing *toml.StrictMissingError
 	if errors.As(err, &missing) && len(missing.Errors) > 0 {
 		key := strings.Join(missing.Errors[0].Key(), ".")
@@ -253,23 +256,35 @@ func tomlError(err error) error {
 	if form := valueForm(key); form != "" {
 		what = fmt.Sprintf("the value of %s must be %s", key, form)
 	}
-	return &InputError{fmt.Sprintf("line %d: %s", row, what), "seedmesh config show prints a cluster.toml with every key at its default"}
+	if lines {
+		what = fmt.Sprintf("line %d: %s", row, what)
+	}
+	return &InputError{what, "seedmesh config show prints a cluster.toml with every key at its default"}
 }
 
 // valueForm says what the value of a key looks like; empty for an unknown key.
 func valueForm(key string) string {
 	form := ""
 	eachKey(func(name string, t reflect.Type) {
-		if name != key {
-			return
-		}
 		switch {
+		case key != "" && strings.HasPrefix(name, key+"."):
+			form = fmt.Sprintf("a table: write [%s] above its keys", key)
+			if key == "node.slot" {
+				form = "a list of tables: write [[node.slot]] above the keys of each"
+			}
+		case name != key:
 		case t == reflect.TypeFor[Duration]():
 			form = `a positive duration, such as "250ms" or "2s"`
 		case t.Kind() == reflect.String:
-			form = `text, such as "10.0.0.5:7946"`
+			form = "text in quotation marks"
 		case t.Kind() == reflect.Int:
 			form = "a whole number"
+		case t.Kind() == reflect.Uint64:
+			form = "a whole number from 0 on"
+		case t.Kind() == reflect.Bool:
+			form = "true or false"
+		case t.Kind() == reflect.Slice:
+			form = `a list, such as ["a", "b"]`
 		case t.Kind() == reflect.Float64:
 			form = "a number"
 		}
@@ -325,11 +340,12 @@ func eachKey(visit func(key string, t reflect.Type)) {
 				continue
 			}
 			key, kind := prefix+tag, t.Field(i).Type
+			one := kind
 			if kind.Kind() == reflect.Slice {
-				kind = kind.Elem()
+				one = kind.Elem()
 			}
-			if kind.Kind() == reflect.Struct {
-				walk(key+".", kind)
+			if one.Kind() == reflect.Struct {
+				walk(key+".", one)
 				continue
 			}
 			visit(key, kind)
@@ -363,7 +379,7 @@ func (c Config) Validate() error {
 		return invalidConfig(fmt.Sprintf("raft.voters is %d", c.Raft.Voters), "use 1, 3 or 5")
 	}
 	if c.Raft.SnapshotEvery < 16 || c.Raft.SnapshotEvery > 1<<20 {
-		return fmt.Errorf("configuration: raft.snapshot_every is %d, it must lie in 16..%d", c.Raft.SnapshotEvery, 1<<20)
+		return invalidConfig(fmt.Sprintf("raft.snapshot_every is %d", c.Raft.SnapshotEvery), fmt.Sprintf("use 16 to %d", 1<<20))
 	}
 	if c.Gossip.Suspicion < 1 || c.Gossip.Suspicion > 20 {
 		return invalidConfig(fmt.Sprintf("gossip.suspicion is %d", c.Gossip.Suspicion), "use 1 to 20")
@@ -380,7 +396,7 @@ func (c Config) Validate() error {
 		return invalidConfig(fmt.Sprintf("there are %d slots", len(c.Node.Slots)), fmt.Sprintf("a node has at most %d", jobs.MaxSlots))
 	}
 	if c.Node.MaxScripts < 0 || c.Node.MaxScripts > jobs.MaxSlots {
-		return fmt.Errorf("configuration: node.max_concurrent_script_jobs is %d, it must lie in 0..%d", c.Node.MaxScripts, jobs.MaxSlots)
+		return invalidConfig(fmt.Sprintf("node.max_concurrent_script_jobs is %d", c.Node.MaxScripts), fmt.Sprintf("use 0 to %d; 0 is no limit of its own", jobs.MaxSlots))
 	}
 	if f := c.Scripts.FirstUser; f < 0 || f > 0 && f < 1000 || f > 1<<31-1-jobs.MaxSlots {
 		return invalidConfig(fmt.Sprintf("scripts.first_user is %d", f), "use 0, or the first of 256 numbers of users, from 1000 on, that nobody else has")
@@ -389,7 +405,7 @@ func (c Config) Validate() error {
 		return err
 	}
 	if f := c.Node.MemoryFraction; !(f >= 0 && f <= 1) {
-		return fmt.Errorf("configuration: node.memory_fraction is %g, it must lie in 0..1", f)
+		return invalidConfig(fmt.Sprintf("node.memory_fraction is %g", f), "use a share from 0 to 1")
 	}
 	if err := c.Node.checkShared(); err != nil {
 		return err

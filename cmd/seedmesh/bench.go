@@ -240,7 +240,7 @@ func readReport(path string) (*bench.Report, error) {
 		return nil, &usageError{what: form.Error(), next: form.Remedy()}
 	}
 	if err != nil {
-		return nil, fileError("the report cannot be read:", err)
+		return nil, inputError("the report", err)
 	}
 	return r, nil
 }
@@ -249,7 +249,7 @@ func readReport(path string) (*bench.Report, error) {
 func writeFile(path string, write func(io.Writer) error) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
-		return fileError("cannot write", err)
+		return writeError("the report", err)
 	}
 	err = errors.Join(write(f), f.Chmod(0o644), f.Close())
 	if err == nil {

@@ -60,7 +60,7 @@ type oldMachine struct {
 func readOldCluster(name string) (*oldCluster, error) {
 	b, err := os.ReadFile(name)
 	if err != nil {
-		return nil, fileError("the configuration cannot be read:", err)
+		return nil, inputError("the configuration", err)
 	}
 	var top struct {
 		Nodes []json.RawMessage `json:"nodes"`

@@ -133,13 +133,13 @@ func (f *coordinatorFlags) targetJob(target string) (*searchJob, error) {
 		return nil, &usageError{what: "--phase1-threshold and --phase2-threshold are rates, or auto", next: "such as --phase1-threshold 0.2"}
 	}
 	if f.seeds != "" {
-		start, err := parseNumber("seed", f.seedStart, 1<<64-1)
+		start, err := parseNumber(f.seedStart, 1<<64-1)
 		if err != nil {
-			return nil, err
+			return nil, within("--seed-start", err)
 		}
-		n, err := parseNumber("number of seeds", f.seeds, 1<<64-1-start)
+		n, err := parseNumber(f.seeds, 1<<64-1-start)
 		if err != nil {
-			return nil, err
+			return nil, within("--seeds", err)
 		}
 		f.seedEnd = fmt.Sprint(start + n)
 	}
@@ -205,7 +205,7 @@ func (f *coordinatorFlags) runSearches(ctx context.Context, e *env, all []*searc
 	var failed error
 	for i, r := range runs {
 		if err := os.MkdirAll(filepath.Dir(outputs[i]), 0o755); err != nil {
-			return fileError("the result cannot be written:", err)
+			return writeError("the result", err)
 		}
 		if err := e.writeTo(outputs[i], func(w io.Writer) error { return r.write(ctx, e, w, nil) }); err != nil {
 			return err

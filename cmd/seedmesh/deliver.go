@@ -47,10 +47,10 @@ func (e *env) deliver(ctx context.Context, job string, partial bool, d *delivery
 		d.dir = "."
 	}
 	if err := os.MkdirAll(d.dir, 0o755); err != nil {
-		return fileError("the outputs cannot be written:", err)
+		return writeError("the outputs", err)
 	}
 	if d.root, err = os.OpenRoot(d.dir); err != nil {
-		return fileError("the outputs cannot be written:", err)
+		return writeError("the outputs", err)
 	}
 	defer func() { err = errors.Join(err, d.drop(), d.dropJoined(), d.root.Close()) }()
 	d.seen, d.joined = map[string]uint64{}, map[string]*joined{}

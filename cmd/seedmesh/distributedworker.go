@@ -43,7 +43,7 @@ whichever slots of the mesh are free; --gpu-id and --mining-mode only come back 
 			}
 			raw, err := os.ReadFile(jobFile)
 			if err != nil {
-				return fileError("the job file cannot be read:", err)
+				return inputError("the job file", err)
 			}
 			by.Host, _ = os.Hostname() // a label only
 			by.Method, by.Kind = "mesh", unitType

@@ -21,7 +21,7 @@ import (
 const (
 	exitOK           = 0
 	exitFailure      = 1
-	exitUsage        = 2
+	exitUsage        = 2 // also for a file that was named and cannot be read, or does not have the form that it must
 	exitJobFailed    = 3 // or cancelled
 	exitUnauthorised = 4
 	exitNotFound     = 5
@@ -182,11 +182,24 @@ func refusalCode(c jobs.Code) int {
 	}
 }
 
-// fileError words a failure to open a file that the user named.
-func fileError(what string, err error) error {
+// inputError words a failure to read a file that the user named: the command has to be
+// corrected, as for a file with the wrong content. Other errors stay as they are.
+func inputError(what string, err error) error { return unreadable(what, err, "") }
+
+// unreadable is inputError with what to type next.
+func unreadable(what string, err error, next string) error {
+	var path *os.PathError
+	if !errors.As(err, &path) {
+		return err
+	}
+	return &usageError{what: fmt.Sprintf("%s cannot be read: %s: %v", what, path.Path, path.Err), next: next}
+}
+
+// writeError words a failure to write a file that is not the output that a user named.
+func writeError(what string, err error) error {
 	var path *os.PathError
 	if errors.As(err, &path) {
-		return &exitError{code: exitFailure, err: fmt.Errorf("%s %s: %w", what, path.Path, path.Err)}
+		return &exitError{code: exitFailure, err: fmt.Errorf("%s cannot be written: %s: %w", what, path.Path, path.Err)}
 	}
-	return fmt.Errorf("%s: %w", what, err)
+	return fmt.Errorf("%s cannot be written: %w", what, err)
 }

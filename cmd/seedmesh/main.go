@@ -194,21 +194,23 @@ func flagError(c *cobra.Command, err error) error {
 
 // valueError says what a flag's value looks like.
 func valueError(err *pflag.InvalidValueError) error {
+	flag := "--" + err.GetFlag().Name
 	var stated *usageError
 	if errors.As(err, &stated) { // by one of our own kinds of value
-		return stated
+		return within(flag, stated)
 	}
-	flag := "--" + err.GetFlag().Name
 	form, ok := map[string][2]string{
 		"duration": {"a length of time", "15s, 10m or 1h30m"},
 		"float64":  {"a number", "0.75"},
 		"int":      {"a whole number", "4"},
 		"int32":    {"a whole number", "4"},
 		"uint32":   {"a whole number from 0 on", "4"},
+		"uint64":   {"a whole number from 0 on", "4"},
 		"bool":     {"true or false", "true"},
+		"intSlice": {"a list of whole numbers", "1,2,7"},
 	}[err.GetFlag().Value.Type()]
-	if !ok {
-		return &usageError{what: err.Error()}
+	if !ok { // texts, of which only a list may be wrong
+		form = [2]string{"a list with commas between, and quotation marks in pairs", "A,B"}
 	}
 	return &usageError{what: fmt.Sprintf("%s %q is not %s", flag, clip(err.GetValue()), form[0]), next: "such as " + flag + " " + form[1]}
 }

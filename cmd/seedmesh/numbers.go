@@ -52,14 +52,14 @@ func parseDigits(s string, base int) (uint64, error) {
 	return strconv.ParseUint(s, base, 64)
 }
 
-// parseNumber reads a number of at most limit.
-func parseNumber(what, text string, limit uint64) (uint64, error) {
+// parseNumber reads a number of at most limit. The caller says whose it is: [within].
+func parseNumber(text string, limit uint64) (uint64, error) {
 	n, top, err := parseBig(text)
 	if err != nil {
 		return 0, err
 	}
 	if top || n > limit {
-		return 0, &usageError{what: fmt.Sprintf("%s %s is above the limit of %d", what, clip(text), limit), next: numberForms}
+		return 0, &usageError{what: fmt.Sprintf("%s is above the limit of %d", clip(text), limit), next: numberForms}
 	}
 	return n, nil
 }
@@ -73,11 +73,11 @@ func parseSeeds(text string) (kernels.Range, error) {
 	}
 	first, top, err := parseBig(a)
 	if err != nil {
-		return kernels.Range{}, err
+		return kernels.Range{}, within("--seeds", err)
 	}
 	end, all, err := parseBig(b)
 	if err != nil {
-		return kernels.Range{}, err
+		return kernels.Range{}, within("--seeds", err)
 	}
 	if top || !all && end <= first {
 		return kernels.Range{}, &usageError{what: fmt.Sprintf("the range --seeds %s is empty", clip(text)), next: form}
@@ -91,13 +91,13 @@ func parseBounds(flag, text string) (kernels.Bounds, error) {
 	if !ok {
 		b = a
 	}
-	low, err := parseNumber("--"+flag, a, math.MaxUint32)
+	low, err := parseNumber(a, math.MaxUint32)
 	if err != nil {
-		return kernels.Bounds{}, err
+		return kernels.Bounds{}, within("--"+flag, err)
 	}
-	high, err := parseNumber("--"+flag, b, math.MaxUint32)
+	high, err := parseNumber(b, math.MaxUint32)
 	if err != nil {
-		return kernels.Bounds{}, err
+		return kernels.Bounds{}, within("--"+flag, err)
 	}
 	return kernels.Bounds{Min: uint32(low), Max: uint32(high)}, nil
 }
@@ -113,7 +113,7 @@ func (c *count) Type() string   { return "N" }
 
 // Set implements pflag.Value.
 func (c *count) Set(text string) error {
-	n, err := parseNumber("the value", text, c.limit)
+	n, err := parseNumber(text, c.limit)
 	c.value = n
 	return err
 }

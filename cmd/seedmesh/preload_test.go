@@ -65,7 +65,7 @@ func TestPreloadVerbs(t *testing.T) {
 		"gone":           {"rm w", func(int) []*meshv1.PreloadNode { return nil }, 0, "w removed\n", 0},
 		"no path":        {"put w a --to all", nil, exitUsage, "", 0},
 		"no files":       {"put w --to all --path p", nil, exitUsage, "", 0},
-		"no such file":   {"put w nothing --to all --path p", nil, exitFailure, "", 0},
+		"no such file":   {"put w nothing --to all --path p", nil, exitUsage, "", 0},
 		"a name twice":   {"put w a sub/a --to all --path p", nil, exitUsage, "", 0},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -212,12 +212,12 @@ func readJobsFile(name string) (*jobsFile, error) {
 func readFileOfJobs(name string) ([]byte, error) {
 	in, err := os.Open(name)
 	if err != nil {
-		return nil, fileError("the jobs file cannot be read:", err)
+		return nil, inputError("the jobs file", err)
 	}
 	defer in.Close()
 	b, err := io.ReadAll(io.LimitReader(in, maxJobsFile+1))
 	if err != nil {
-		return nil, fileError("the jobs file cannot be read:", err)
+		return nil, inputError("the jobs file", err)
 	}
 	if len(b) > maxJobsFile {
 		return nil, &usageError{what: fmt.Sprintf("%s has more than %d bytes", name, maxJobsFile), next: "split it"}
@@ -246,7 +246,7 @@ func readRows(name string) (json.RawMessage, error) {
 func parseJobsFile(rows json.RawMessage) (*jobsFile, error) {
 	f := new(jobsFile)
 	if err := json.Unmarshal(rows, &f.entries); err != nil {
-		return nil, err
+		return nil, wrongType(err)
 	}
 	if len(f.entries) == 0 {
 		return nil, fmt.Errorf("it has no jobs")
@@ -271,6 +271,26 @@ func parseJobsFile(rows json.RawMessage) (*jobsFile, error) {
 	}
 	slices.Sort(f.unknown)
 	return f, nil
+}
+
+// wrongType says which key of an entry has a value of the wrong kind, and what it must be.
+func wrongType(err error) error {
+	var wrong *json.UnmarshalTypeError
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	if wrong.Field == "" {
+		return fmt.Errorf("where an object must be it has a %s", wrong.Value)
+	}
+	key := wrong.Field[strings.LastIndexByte(wrong.Field, '.')+1:]
+	form, ok := map[string]string{
+		"args": `a list, such as ["--seed", 5]`, "gpu_id": "a whole number", "seed_count": "a whole number from 0 on",
+		"timeout": "a number of seconds, such as 300", "needs": `a list of job_ids, such as ["a", "b:any"]`,
+	}[key]
+	if !ok {
+		form = "a text in quotation marks"
+	}
+	return fmt.Errorf("the value of %s is a %s, and must be %s", key, wrong.Value, form)
 }
 
 const hintIgnored = "gpu_id is ignored: each task sees the GPU of the slot that it runs in; --honour-gpu-id has it count"

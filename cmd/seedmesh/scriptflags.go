@@ -156,7 +156,7 @@ func (s *shipment) list(tasks []scripts.Task) (*scripts.Listing, error) {
 func (s *shipment) keep(b []byte, d scripts.Digest) error {
 	temp, err := os.CreateTemp("", "seedmesh-*")
 	if err != nil {
-		return fileError("what is to be sent cannot be written:", err)
+		return writeError("what is to be sent", err)
 	}
 	s.temps = append(s.temps, temp.Name())
 	_, err = temp.Write(b)

@@ -170,7 +170,7 @@ func (o *oldScripts) tell(ctx context.Context, e *env, job string, info *meshv1.
 	}
 	if !o.preserve {
 		if err := os.MkdirAll(o.dir, 0o755); err != nil {
-			return fileError("the manifest cannot be written:", err)
+			return writeError("the manifest", err)
 		}
 		manifest := filepath.Join(o.dir, "scripts_run_manifest.json")
 		if err := e.writeTo(manifest, func(w io.Writer) error { return writeValue(w, o.manifest(s)) }); err != nil {

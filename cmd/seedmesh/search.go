@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -218,14 +217,14 @@ func (f *searchFlags) readCandidates(e *env) ([]kernels.Candidate, error) {
 	if f.candidates != "-" {
 		file, err := os.Open(f.candidates)
 		if err != nil {
-			return nil, fileError("the candidates cannot be read:", err)
+			return nil, candidatesError(err)
 		}
 		defer file.Close()
 		in = file
 	}
 	list, err := kernels.ParseCandidates(in)
 	if err != nil {
-		return nil, err
+		return nil, candidatesError(err)
 	}
 	if len(f.generators) == 0 {
 		families := make(map[string]bool)
@@ -237,6 +236,10 @@ func (f *searchFlags) readCandidates(e *env) ([]kernels.Candidate, error) {
 	}
 	f.seeds = allSeeds
 	return list, nil
+}
+
+func candidatesError(err error) error {
+	return unreadable("the candidates", err, "name a file with --candidates, or - for standard input")
 }
 
 // allSeeds stands for the range of a search that has candidates instead.
@@ -320,14 +323,7 @@ func (f *searchFlags) readDraws(e *env) ([]kernels.Draw, error) {
 
 // drawsError words a failure to read the file.
 func drawsError(err error) error {
-	var path *os.PathError
-	if !errors.As(err, &path) {
-		return err
-	}
-	return &exitError{
-		code: exitFailure, err: fmt.Errorf("the draws cannot be read: %s: %w", path.Path, path.Err),
-		next: "name a file with --draws, or - for standard input",
-	}
+	return unreadable("the draws", err, "name a file with --draws, or - for standard input")
 }
 
 func compile(spec *kernels.Spec, seeds kernels.Range) (*search, error) {

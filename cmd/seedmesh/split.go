@@ -56,12 +56,12 @@ func (s *shipment) split(name, size string) (*scripts.Split, error) {
 func readItems(name, format string) (header []byte, items [][]byte, err error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, nil, fileError("the input cannot be read:", err)
+		return nil, nil, inputError("the input", err)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxItems+1))
 	if err != nil {
-		return nil, nil, fileError("the input cannot be read:", err)
+		return nil, nil, inputError("the input", err)
 	}
 	if len(b) > maxItems {
 		return nil, nil, &usageError{what: fmt.Sprintf("%s has more than %d bytes", name, int64(maxItems)), next: "split it into several jobs"}

@@ -50,7 +50,7 @@ func (s *shipment) add(name string) (string, error) {
 	}
 	info, err := os.Stat(name)
 	if err != nil {
-		return "", fileError("the input cannot be read:", err)
+		return "", inputError("the input", err)
 	}
 	if !info.IsDir() {
 		return to, s.addFile(name, to, info)
@@ -70,7 +70,7 @@ func (s *shipment) add(name string) (string, error) {
 		return s.addFile(at, path.Join(to, filepath.ToSlash(below)), info)
 	})
 	if err != nil {
-		err = fileError("the input cannot be read:", err)
+		err = inputError("the input", err)
 	}
 	return to, err
 }
@@ -87,12 +87,12 @@ func (s *shipment) addFile(local, to string, info fs.FileInfo) error {
 	}
 	f, err := os.Open(local)
 	if err != nil {
-		return fileError("the input cannot be read:", err)
+		return inputError("the input", err)
 	}
 	h := sha256.New()
 	n, err := io.Copy(h, f)
 	if err = errors.Join(err, f.Close()); err != nil {
-		return fileError("the input cannot be read:", err)
+		return inputError("the input", err)
 	}
 	d := scripts.Digest(h.Sum(nil))
 	s.paths[to], s.local[d] = local, local
@@ -134,12 +134,12 @@ func (e *env) upload(ctx context.Context, s *shipment) error {
 func putBlob(ctx context.Context, client meshv1connect.MeshClient, digest, local string) error {
 	f, err := os.Open(local)
 	if err != nil {
-		return fileError("the input cannot be read:", err)
+		return inputError("the input", err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return fileError("the input cannot be read:", err)
+		return inputError("the input", err)
 	}
 	stream := client.PutBlob(ctx)
 	m := &meshv1.PutBlobRequest{Digest: digest, Bytes: uint64(info.Size())}
@@ -159,7 +159,7 @@ func putBlob(ctx context.Context, client meshv1connect.MeshClient, digest, local
 			break
 		}
 		if err != nil {
-			return fileError("the input cannot be read:", err)
+			return inputError("the input", err)
 		}
 	}
 	_, err = stream.CloseAndReceive()
