@@ -15,31 +15,56 @@ import argparse
 import hashlib
 import sys
 
-import seedmesh
+try:
+    import seedmesh
+except ImportError:
+    print("parameter_search.py: the client is not found: put PYTHONPATH=clients/python before the command", file=sys.stderr)
+    sys.exit(2)
 
 WINDOWS = (2, 4, 6, 10)
 SKIPS = (0, 3, 7, 11, 15)
 
 
+def draws_of(name):
+    """The draws of a file, for argparse: what is wrong with them is said in one line."""
+    try:
+        with open(name) as f:
+            lines = f.read().splitlines()
+    except (OSError, UnicodeError) as e:
+        raise argparse.ArgumentTypeError("%s cannot be read: %s" % (name, getattr(e, "strerror", None) or "it is no text"))
+    draws = []
+    for number, line in enumerate(lines, 1):
+        word = line.split("#")[0].strip()
+        if word != "*" and not word.isdecimal() and word:
+            raise argparse.ArgumentTypeError("%s, line %d: %r is not a whole number" % (name, number, word))
+        if word:
+            draws.append(None if word == "*" else int(word))
+    return draws
+
+
+def seeds_of(text):
+    try:
+        first, end = (int(s) for s in text.split(":"))
+    except ValueError:
+        raise argparse.ArgumentTypeError("%r is not FIRST:END, two numbers such as 0:16777216" % text)
+    return first, end
+
+
 def main():
     parser = argparse.ArgumentParser(description="Search for the window and the skip that tell a seed apart from chance.")
-    parser.add_argument("draws", help="file with one draw a line; * is one that nobody saw")
+    parser.add_argument("draws", type=draws_of, metavar="DRAWS", help="file with one draw a line; * is one that nobody saw")
     parser.add_argument("--generator", required=True)
-    parser.add_argument("--seeds", required=True, help="FIRST:END")
+    parser.add_argument("--seeds", type=seeds_of, required=True, metavar="FIRST:END", help="the seeds from FIRST on and before END")
     parser.add_argument("--offset", type=int, default=7, help="most outputs before the first draw")
     parser.add_argument("--data", help="data directory of this machine's node")
+    parser.add_argument("--patience", type=float, default=15, help="seconds to wait for a node or a leader")
     args = parser.parse_args()
-
-    with open(args.draws) as f:
-        words = (line.split("#")[0].strip() for line in f)
-        draws = [None if word == "*" else int(word) for word in words if word]
-    first, end = (int(s) for s in args.seeds.split(":"))
-    mesh = seedmesh.Mesh(args.data)
+    mesh = seedmesh.Mesh(args.data, args.patience)
 
     def submit(window, skip):
-        question = "%s %s %s %d %d %d" % (args.generator, args.seeds, draws, args.offset, window, skip)
+        question = "%s %d:%d %s %d %d %d" % (args.generator, *args.seeds, args.draws, args.offset, window, skip)
         return mesh.sieve(
-            args.generator, draws[:window], seeds=(first, end), skip=(0, skip), offset=(0, args.offset),
+            args.generator, args.draws[:window], seeds=args.seeds, skip=(0, skip), offset=(0, args.offset),
             name="window %d skip %d" % (window, skip), key="parameter-search-" + hashlib.sha256(question.encode()).hexdigest()[:32],
         )
 
@@ -60,4 +85,11 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except seedmesh.Error as e:
+        print("parameter_search.py: %s" % str(e).replace("\n", "\n  "), file=sys.stderr)
+        sys.exit(e.status)
+    except KeyboardInterrupt:
+        print("parameter_search.py: interrupted; the same command goes on where it was", file=sys.stderr)
+        sys.exit(130)

@@ -35,7 +35,11 @@ def serve(handle, between=None):
     --output stdout:json keeps. between is called after each answer, before the next task: the place for what frees the
     memory of a GPU, such as torch.cuda.empty_cache.
     """
-    descriptors = [int(os.environ[name]) for name in ("SEEDMESH_TASKS_FD", "SEEDMESH_ANSWERS_FD")]
+    names = ("SEEDMESH_TASKS_FD", "SEEDMESH_ANSWERS_FD")
+    if not all(name in os.environ for name in names):
+        print("worker: nothing gives it tasks; a node starts it: seedmesh exec --mode worker -- python3 worker.py :: 1 2 3", file=sys.stderr)
+        sys.exit(2)
+    descriptors = [int(os.environ[name]) for name in names]
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)  # what a task starts has no part in it
     tasks, answers = os.fdopen(descriptors[0]), os.fdopen(descriptors[1], "w", buffering=1)

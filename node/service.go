@@ -68,11 +68,16 @@ func apiError(err error) error {
 	case errors.As(err, &refusal):
 		return refusalError(refusal).Connect()
 	case errors.As(err, &remedy) && aboutTheRequest(err):
-		return (&api.Error{Code: connect.CodeInvalidArgument, What: err.Error(), Remedy: remedy.Remedy()}).Connect()
+		return (&api.Error{Code: connect.CodeInvalidArgument, What: inWords(err), Remedy: remedy.Remedy()}).Connect()
 	case errors.As(err, &remedy):
-		return (&api.Error{Code: connect.CodeInternal, What: err.Error(), Remedy: remedy.Remedy()}).Connect()
+		return (&api.Error{Code: connect.CodeInternal, What: inWords(err), Remedy: remedy.Remedy()}).Connect()
 	}
-	return (&api.Error{Code: connect.CodeInternal, What: err.Error()}).Connect()
+	return (&api.Error{Code: connect.CodeInternal, What: inWords(err)}).Connect()
+}
+
+// inWords is the text of an error without the name of the package that it is of.
+func inWords(err error) string {
+	return strings.TrimPrefix(strings.TrimPrefix(err.Error(), "kernels: "), "scripts: ")
 }
 
 // aboutTheRequest tells whether what was asked for is wrong, and not this node.

@@ -26,8 +26,12 @@ func TestWhoseFaultItIs(t *testing.T) {
 		consensus.ErrNoLeader:                     connect.CodeUnavailable,
 		errors.New("something nobody thought of"): connect.CodeInternal,
 	} {
-		if got := connect.CodeOf(apiError(err)); got != want {
-			t.Errorf("apiError(%v) has the code %v, want %v", err, got, want)
+		got := apiError(err)
+		if connect.CodeOf(got) != want {
+			t.Errorf("apiError(%v) has the code %v, want %v", err, connect.CodeOf(got), want)
+		}
+		if strings.Contains(got.Error(), "kernels: ") {
+			t.Errorf("apiError(%v) names a package: %v", err, got)
 		}
 	}
 }

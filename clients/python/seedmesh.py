@@ -43,7 +43,10 @@ _LIST_MAGIC = b"SMTL1\n\0\0"
 
 
 class Error(Exception):
-    """What could not be done. `remedy` says what to do about it, `code` is that of the protocol."""
+    """What could not be done. `remedy` says what to do about it, `code` is that of the protocol, and `status` the exit
+    status that the command line has for it."""
+
+    status = 1
 
     def __init__(self, what, remedy="", code="unknown"):
         super().__init__(what + ("\n" + remedy if remedy else ""))
@@ -53,29 +56,43 @@ class Error(Exception):
 class Unavailable(Error):
     """No node, or no quorum, could be reached. Trying again is safe."""
 
+    status = 6
+
 
 class NotFound(Error):
     """There is no such job or task."""
+
+    status = 5
 
 
 class NotAuthorised(Error):
     """The caller may not do this."""
 
+    status = 4
+
 
 class BadRequest(Error):
     """What was asked for makes no sense."""
+
+    status = 2
 
 
 class LimitReached(Error):
     """A limit of the mesh forbids it."""
 
+    status = 7
+
 
 class WaitTimeout(Error):
     """The job has not ended in the given time. It goes on."""
 
+    status = 124
+
 
 class JobFailed(Error):
     """The job ended otherwise than done; `info` says how."""
+
+    status = 3
 
     def __init__(self, info):
         remedy = "see the failed tasks with: seedmesh task ls --state failed " + info["id"] if info.get("kind") == "tasks" else ""
@@ -117,13 +134,13 @@ class Mesh:
         number. Further arguments are those of every job: name, key, priority, chunk_time (seconds), attempts,
         timeout (seconds).
         """
-        draws = [_draw(d) for d in draws]
+        draws = [_draw(n, d) for n, d in enumerate(draws, 1)]
         if min_matches is None:
             min_matches = max(0, math.ceil(threshold * sum(d != "*" for d in draws) - 1e-6))
-        first, end = seeds
+        first, end = _pair("seeds", seeds)
         spec = {
             "version": 2, "generators": [generators] if isinstance(generators, str) else list(generators), "draws": draws,
-            "observe": observe, "skip": _bounds(skip), "offset": _bounds(offset), "min_matches": min_matches, "mode": mode,
+            "observe": observe, "skip": _bounds("skip", skip), "offset": _bounds("offset", offset), "min_matches": min_matches, "mode": mode,
             "direction": direction, "keep_all": False,
         }
         for field, value in (("strategies", list(strategies)), ("split", split), ("confirm_matches", confirm_matches)):
@@ -411,16 +428,27 @@ def _submission(spec, name="", key=None, priority=0, chunk_time=10.0, attempts=3
     return request
 
 
-def _draw(value):
-    if value is None:
-        return "*"
-    if isinstance(value, tuple):
-        return "%d:%d" % value
-    return str(int(value))
+def _draw(number, value):
+    try:
+        if value is None:
+            return "*"
+        if isinstance(value, tuple):
+            return "%d:%d" % value
+        return str(int(value))
+    except (TypeError, ValueError):
+        raise BadRequest("draw number %d is %r" % (number, value), "give a whole number, None, or (A, B)", "invalid_argument") from None
 
 
-def _bounds(value):
-    least, most = value if isinstance(value, (tuple, list)) else (value, value)
+def _pair(what, value):
+    try:
+        least, most = value
+        return int(least), int(most)
+    except (TypeError, ValueError):
+        raise BadRequest("%s is %r" % (what, value), "give two whole numbers, such as (0, 16)", "invalid_argument") from None
+
+
+def _bounds(what, value):
+    least, most = _pair(what, value if isinstance(value, (tuple, list)) else (value, value))
     return {"min": least, "max": most}
 
 

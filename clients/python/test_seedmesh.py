@@ -30,6 +30,13 @@ class Client(unittest.TestCase):
         job.wait(timeout=120)
         self.assertEqual([(s["seed"], s["total"]) for s in job.results()], [(4242, len(DRAWS) - 1)])
 
+    def test_what_is_no_draw_and_no_range(self):
+        for draws, more in ((["x"], {}), ([{}], {}), (DRAWS, {"seeds": 5}), (DRAWS, {"skip": "many"})):
+            with self.assertRaises(seedmesh.BadRequest) as caught:
+                self.mesh.sieve("mt19937", draws, **{"seeds": (0, 10), **more})
+            self.assertIn("give", caught.exception.remedy)
+            self.assertEqual(caught.exception.status, 2)
+
     def test_one_job_for_one_key(self):
         key = "a key of this test"
         self.assertEqual(self.sieve(key=key).id, self.sieve(key=key).id)

@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -281,5 +282,49 @@ func TestSplitFindsBadItems(t *testing.T) {
 	m.run("job", "wait", again.Job, "--data", p.dir)
 	if got := joined(again.Job); got != bad.String() {
 		t.Errorf("the output of the items that were tried again is %q, want %q", got, bad.String())
+	}
+}
+
+// TestPythonExamplesRefuse gives the examples in Python what cannot be done: each says so
+// in a line or two, without the stack of an exception, and with the exit status that the
+// command line has.
+func TestPythonExamplesRefuse(t *testing.T) {
+	dir := t.TempDir()
+	draws, words := filepath.Join(dir, "draws.txt"), filepath.Join(dir, "words.txt")
+	for name, text := range map[string]string{draws: "206\n*\n87\n", words: "206\nbanana\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	client, stopped := "../../clients/python", filepath.Join(dir, "stopped")
+	search := func(draws, seeds, data string) []string {
+		return []string{"parameter_search.py", draws, "--generator", "xorshift32", "--seeds", seeds, "--data", data}
+	}
+	if err := os.Mkdir(stopped, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		argv []string
+		path string // of Python's modules
+		code int
+		says string
+	}{
+		"no client":       {search(draws, "0:10", stopped), dir, 2, "put PYTHONPATH=clients/python before"},
+		"no arguments":    {[]string{"parameter_search.py"}, client, 2, "are required"},
+		"no such file":    {search(filepath.Join(dir, "missing"), "0:10", stopped), client, 2, "missing cannot be read"},
+		"no number":       {search(words, "0:10", stopped), client, 2, "line 2: 'banana' is not a whole number"},
+		"no range":        {search(draws, "10", stopped), client, 2, "'10' is not FIRST:END"},
+		"no directory":    {search(draws, "0:10", filepath.Join(dir, "none")), client, 6, "there is no data directory"},
+		"no node running": {append(search(draws, "0:10", stopped), "--patience", "0.1"), client, 6, "cannot be reached"},
+		"no mesh":         {[]string{"worker.py"}, client, 2, "a node starts it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := exec.CommandContext(t.Context(), "python3", append([]string{"../../examples/" + tt.argv[0]}, tt.argv[1:]...)...)
+			c.Env = append(os.Environ(), "PYTHONPATH="+tt.path, "PYTHONDONTWRITEBYTECODE=1")
+			out, err := c.CombinedOutput()
+			if code := c.ProcessState.ExitCode(); code != tt.code || !strings.Contains(string(out), tt.says) || strings.Contains(string(out), "Traceback") {
+				t.Errorf("%v: exit %d, want %d and %q:\n%s", err, code, tt.code, tt.says, out)
+			}
+		})
 	}
 }
