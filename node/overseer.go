@@ -18,7 +18,7 @@ const (
 	dialTimeout   = 500 * time.Millisecond // of the fresh dial that decides whether a silent node is gone
 	quietMargin   = 250 * time.Millisecond // added to leaveToStart before a silent node counts as quiet
 	caughtUp      = 256                    // entries that a follower may lag behind and still be promoted
-	missedPings   = 3                      // after which a node is said not to answer
+	missedPings   = restPace + 1           // after which a node is said not to answer, whether the mesh rests or not
 	maxAlarms     = 16
 	proposeWithin = 2 * time.Second // for the leader's own commands
 )

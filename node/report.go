@@ -341,8 +341,11 @@ func (s *service) RevokeToken(ctx context.Context, r *connect.Request[v1.RevokeT
 			}
 		}
 	})
-	if len(found) != 1 {
-		return nil, apiError(&api.Error{Code: connect.CodeNotFound, What: fmt.Sprintf("%d tokens have a hash that begins with %q", len(found), r.Msg.Hash), Remedy: "seedmesh token ls lists them"})
+	switch {
+	case len(found) == 0:
+		return nil, apiError(&api.Error{Code: connect.CodeNotFound, What: fmt.Sprintf("no token has a hash that begins with %q", r.Msg.Hash), Remedy: "give 4 digits of it or more; seedmesh token ls lists them"})
+	case len(found) > 1:
+		return nil, apiError(invalid("%d tokens have a hash that begins with %q: give more digits", len(found), r.Msg.Hash))
 	}
 	if _, err := s.write(ctx, jobs.Request{ID: [16]byte(randomBytes(16)), Command: &jobs.Revoke{Hash: found[0]}}); err != nil {
 		return nil, apiError(err)

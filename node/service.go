@@ -436,8 +436,8 @@ func (s *service) jobInfo(selector string) (info *v1.JobInfo, ended bool, err er
 	return info, ended, err
 }
 
-// findJob resolves a selector: an id, the beginning of exactly one id, a name,
-// or "last".
+// findJob resolves a selector: an id, the beginning of exactly one id, a name, which is
+// that of the newest job of it, or "last".
 func findJob(st *jobs.State, selector string) (*jobs.Job, error) {
 	all := st.Jobs()
 	if selector == "last" && len(all) > 0 {
@@ -467,6 +467,40 @@ func findJob(st *jobs.State, selector string) (*jobs.Job, error) {
 		return nil, invalid("%q is the beginning of %d job ids: give more digits", selector, len(found))
 	}
 	return nil, &api.Error{Code: connect.CodeNotFound, What: fmt.Sprintf("there is no job %q", selector), Remedy: "seedmesh jobs -a lists all jobs"}
+}
+
+// target is lookup for a change, of jobs that have ended or of others: of several jobs
+// with one name it takes the only one that can be changed so, and refuses to choose.
+func (s *service) target(ctx context.Context, selector string, ended bool) (*v1.JobInfo, error) {
+	info, err := s.lookup(ctx, selector)
+	if err != nil || info.Name != selector || info.Id == selector || selector == "last" {
+		return info, err
+	}
+	var able []string
+	s.n.log.View(func(st *jobs.State) { able = namesakes(st, selector, ended) })
+	switch {
+	case len(able) > 1:
+		return nil, &api.Error{
+			Code: connect.CodeInvalidArgument, What: fmt.Sprintf("%d jobs have the name %q", len(able), selector),
+			Remedy: "name one by its id: " + strings.Join(able[max(0, len(able)-maxNamesakes):], ", "),
+		}
+	case len(able) == 1:
+		return s.lookup(ctx, able[0])
+	}
+	return info, nil
+}
+
+// maxNamesakes is how many jobs of one name a refusal lists, the newest.
+const maxNamesakes = 8
+
+// namesakes are the ids of the jobs of a name that have ended, or that have not.
+func namesakes(st *jobs.State, name string, ended bool) (ids []string) {
+	for _, j := range st.Jobs() {
+		if j.Name == name && j.State.Terminal() == ended {
+			ids = append(ids, j.ID.String())
+		}
+	}
+	return ids
 }
 
 // jobInfo is a job as it stands: what is committed, and what is under way.
@@ -567,7 +601,7 @@ func (s *service) Control(ctx context.Context, r *connect.Request[v1.ControlRequ
 	if request.ID, err = requestOf(r.Msg.Request); err != nil {
 		return nil, apiError(err)
 	}
-	before, err := s.lookup(ctx, r.Msg.Job)
+	before, err := s.target(ctx, r.Msg.Job, action == jobs.Remove)
 	if err != nil {
 		return nil, apiError(err)
 	}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -81,5 +82,17 @@ func TestFindJob(t *testing.T) {
 		case want != 0 && (!errors.As(err, &refused) || refused.Code != want):
 			t.Errorf("findJob(%q) = %v, %v, want %v", selector, j, err, want)
 		}
+	}
+	open := namesakes(s, "one", false)
+	if j, err := findJob(s, "one"); err != nil || len(open) != 2 || j.ID.String() != open[1] {
+		t.Errorf("of the jobs %v with one name it is %v, %v, want the newest", open, j, err)
+	}
+	if id, err := jobs.ParseJobID(open[0]); err != nil {
+		t.Error(err)
+	} else {
+		s.Apply(jobs.Entry{Requests: []jobs.Request{{Command: &jobs.Control{Job: id, Action: jobs.Cancel}}}})
+	}
+	if left, over := namesakes(s, "one", false), namesakes(s, "one", true); !slices.Equal(left, open[1:]) || !slices.Equal(over, open[:1]) {
+		t.Errorf("of %v, with the first cancelled, %v have not ended and %v have", open, left, over)
 	}
 }

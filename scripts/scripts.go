@@ -286,12 +286,17 @@ func (s *Spec) Count() uint64 {
 // HeldBy tells whether a node had the inputs when the job was submitted.
 func (s *Spec) HeldBy(node string) bool { return slices.Contains(s.Holders, node) }
 
-// Label is what the tasks run, in a few words.
+// Label is what the tasks run, in a few words: as exec takes them, with :: behind those
+// that start a worker.
 func (s *Spec) Label() string {
 	if s.List != nil {
 		return fmt.Sprintf("list of %d", s.List.Tasks)
 	}
-	words := strings.Join(s.Template.Argv, " ")
+	argv := s.Template.Argv
+	if s.Worker > 0 && s.Worker < len(argv) {
+		argv = slices.Insert(slices.Clone(argv), s.Worker, "::")
+	}
+	words := strings.Join(argv, " ")
 	const most = 80 // bytes
 	if len(words) > most {
 		words = strings.ToValidUTF8(words[:most], "") + "..."

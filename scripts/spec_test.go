@@ -87,6 +87,21 @@ func TestTasksOfATemplate(t *testing.T) {
 	}
 }
 
+// TestLabel says what a job runs as exec takes it.
+func TestLabel(t *testing.T) {
+	for want, spec := range map[string]*Spec{
+		"echo {}":                       {Template: &Task{Argv: []string{"echo", "{}"}}},
+		"python3 w.py :: -n {}":         {Template: &Task{Argv: []string{"python3", "w.py", "-n", "{}"}}, Worker: 2},
+		"python3 w.py":                  {Template: &Task{Argv: []string{"python3", "w.py"}}, Worker: 2},
+		"list of 3":                     {List: &Listing{Tasks: 3}, Worker: 2},
+		strings.Repeat("x", 80) + "...": {Template: &Task{Argv: []string{strings.Repeat("x", 90)}}},
+	} {
+		if got := spec.Label(); got != want {
+			t.Errorf("the label is %q, want %q", got, want)
+		}
+	}
+}
+
 func TestSpecRefusals(t *testing.T) {
 	for name, s := range map[string]*Spec{
 		"nothing to run":         {},

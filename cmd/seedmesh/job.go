@@ -23,7 +23,8 @@ func newJob(e *env) *cobra.Command {
 		newJobControl(e, "rm", "Forget a job that has ended, and its results", "remove"),
 		newJobPriority(e), newJobRetry(e),
 	)
-	c.Long = "JOB is an id, the unique beginning of one, a name, or last for the newest."
+	c.Long = `JOB is an id, the unique beginning of one, a name, or last for the newest job of all. Of several jobs with one name the newest is
+meant; cancel, pause, resume, priority and rm refuse to choose where more than one could be changed, and list their ids.`
 	return c
 }
 

@@ -35,6 +35,8 @@ func TestBadInput(t *testing.T) {
 	}
 	m.run(sieve("0:2^32", "--skip", "0:60", "--name", "long")...)
 	m.run(sieve("0:1000", "--key", "mine", "--name", "short")...)
+	m.run(sieve("0:2^32", "--skip", "0:60", "--name", "twin")...)
+	m.run(sieve("0:2^32", "--skip", "0:60", "--name", "twin")...)
 	new := filepath.Join(m.dir, "new")
 	join := func(tokenAtAddr, name string) []string {
 		return []string{"join", tokenAtAddr, "--data", new, "--name", name, "--listen", freeAddr(t)}
@@ -63,13 +65,14 @@ func TestBadInput(t *testing.T) {
 		"unknown job":         {[]string{"job", "show", "nothing", "--data", here.dir}, 5, []string{`there is no job "nothing"`, "seedmesh jobs -a"}},
 		"results too early":   {[]string{"results", "long", "-o", results, "--data", here.dir}, 1, []string{"is running", "seedmesh job wait"}},
 		"output is a folder":  {[]string{"results", "short", "-o", m.dir, "--data", here.dir}, 2, []string{"is a directory", "name a file in it"}},
+		"name of two":         {[]string{"job", "cancel", "twin", "--data", here.dir}, 2, []string{`2 jobs have the name "twin"`, "name one by its id"}},
 		"removed too early":   {[]string{"job", "rm", "long", "--data", here.dir}, 1, []string{"is running", "seedmesh job cancel"}},
 		"key for another":     {sieve("0:1001", "--key", "mine"), 2, []string{"belongs to another request", "another --key"}},
 		"name too long":       {sieve("0:10", "--name", strings.Repeat("x", 300)), 7, []string{"--name has 300 bytes", "the limit is"}},
 		"too many attempts":   {sieve("0:10", "--attempts", "1000"), 7, []string{"100 times at most"}},
 		"a living node":       {[]string{"node", "rm", here.name, "--data", here.dir}, 1, []string{"is alive", "stop it first"}},
 		"unknown node":        {[]string{"node", "rm", "nobody", "--data", here.dir}, 5, []string{"there is no node", "seedmesh nodes"}},
-		"unknown token":       {[]string{"token", "revoke", "ffff", "--data", here.dir}, 5, []string{"0 tokens", "seedmesh token ls"}},
+		"unknown token":       {[]string{"token", "revoke", "ffff", "--data", here.dir}, 5, []string{"no token has a hash", "seedmesh token ls"}},
 		"token for ever":      {[]string{"token", "create", "--ttl", "9999h", "--data", here.dir}, 2, []string{"--ttl 720h"}},
 		"too many uses":       {[]string{"token", "create", "--uses", "100000", "--data", here.dir}, 7, []string{"uses"}},
 		"waits only so long":  {[]string{"job", "wait", "long", "--timeout", "50ms", "--data", here.dir}, 124, []string{"has not ended", "seedmesh job wait"}},
@@ -86,6 +89,8 @@ func TestBadInput(t *testing.T) {
 			}
 		}
 	}
+	m.run("job", "cancel", "last", "--data", here.dir)
+	m.run("job", "cancel", "twin", "--data", here.dir) // only one is left that can be
 	for _, path := range []string{results, filepath.Join(new, "identity.json")} {
 		if _, err := os.Stat(path); !os.IsNotExist(err) {
 			t.Errorf("%s is left: %v", path, err)
