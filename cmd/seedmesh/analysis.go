@@ -53,7 +53,7 @@ func newStatistics(e *env, kind string, c *cobra.Command) *cobra.Command {
 	a, f := &analysisFlags{kind: kind}, new(sieveFlags)
 	c.Args = exactArgs()
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		return f.runParsed(c.Context(), e, func() (*search, error) { return a.parse(c, e) })
+		return f.runParsed(c, e, a.parse)
 	}
 	a.register(c)
 	f.register(c)
@@ -66,7 +66,7 @@ func newPlanStatistics(e *env, kind string) *cobra.Command {
 	c := newPlanOf(e, a.parse, &cobra.Command{
 		Use:   kind + " --generator NAME --seeds A:B",
 		Short: "The work and the time of an " + kind,
-		Long:  "It takes the flags of " + kind + ". Where no node can be reached it plans for this machine alone.",
+		Long:  "It takes the flags of " + kind + ", but for those about the records. Where no node can be reached it plans for this machine alone.",
 	})
 	a.register(c)
 	return c

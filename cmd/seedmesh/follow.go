@@ -32,6 +32,7 @@ func (e *env) follow(ctx context.Context, job string, quiet bool, timeout time.D
 	if meter.width > 0 {
 		every = poll / 4
 	}
+	elapsed := 0.0
 	for {
 		info, err := call(wait, e, meshv1connect.MeshClient.Job, &meshv1.JobRequest{Job: job, WaitMs: uint64(every.Milliseconds())})
 		switch {
@@ -43,6 +44,10 @@ func (e *env) follow(ctx context.Context, job string, quiet bool, timeout time.D
 			return nil, err
 		}
 		job = info.GetId() // what "last" or a name meant stays meant
+		// A job's times are the log's. What a node says before it knows the newest entry, or while
+		// no leader counts on, is an estimate that the next entry may correct downwards.
+		elapsed = max(elapsed, info.GetElapsedSeconds())
+		info.ElapsedSeconds = elapsed
 		if ended(info.GetState()) {
 			return info, e.conclude(meter, info)
 		}

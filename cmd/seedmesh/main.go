@@ -93,7 +93,7 @@ On this machine alone:
 On a mesh of machines (see also: seedmesh init --help):
   seedmesh sieve --wait --generator mt19937 --draws FILE --seeds 0:2^32 --skip 0:16
 
-Exit codes: 0 ok, 1 error, 2 usage, 3 the job failed or was cancelled, 4 not authorised, 5 not found,
+Exit codes: 0 ok, 1 error, 2 usage or an unusable input, 3 the job failed or was cancelled, 4 not authorised, 5 not found,
 6 no quorum or no node reachable (a retry is safe), 7 refused by limits, 124 timed out, 130 interrupted.`
 
 const (

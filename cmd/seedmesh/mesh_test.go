@@ -108,6 +108,26 @@ func TestNoNode(t *testing.T) {
 	})
 }
 
+// TestElapsedNeverFalls follows a job at a node that lags behind: what it estimated before
+// it knew how the job ended was too much, and is not shown to have been.
+func TestElapsedNeverFalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answers := []*meshv1.JobInfo{
+			{Id: "0a", State: "running", ElapsedSeconds: 3}, {Id: "0a", State: "running", ElapsedSeconds: 2.5}, {Id: "0a", State: "failed", ElapsedSeconds: 2.75},
+		}
+		f := &fakeMesh{job: func(context.Context, *meshv1.JobRequest) (*meshv1.JobInfo, error) {
+			time.Sleep(time.Second)
+			info := answers[0]
+			answers = answers[1:]
+			return info, nil
+		}}
+		r := runWith(t.Context(), t, f.dial, "", "job", "watch", "0a")
+		if n := strings.Count(r.stderr, `"elapsed_seconds":3}`); r.code != exitJobFailed || n != 3 || len(answers) > 0 {
+			t.Errorf("%d of 3 lines are at 3 s: %+v", n, r)
+		}
+	})
+}
+
 func TestExitCodes(t *testing.T) {
 	for code, want := range map[connect.Code]int{
 		connect.CodeUnauthenticated: exitUnauthorised, connect.CodePermissionDenied: exitUnauthorised,

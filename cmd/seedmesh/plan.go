@@ -32,7 +32,9 @@ func newPlanSieve(e *env) *cobra.Command {
 	c := newPlanOf(e, search.parse, &cobra.Command{
 		Use:   "sieve --generator NAME --draws FILE --seeds A:B",
 		Short: "The work, the time and the chance survivors of a search",
-		Long:  "plan sieve takes the flags of sieve. Where no node can be reached it plans for this machine alone.",
+		Long: `plan sieve takes the flags of sieve, but for those about the survivors. It says how many seeds chance lets through, and
+how long the slots of the mesh would take at the rates that they have had. Where no node can be reached it plans for
+this machine alone, and measures it.`,
 	})
 	search.register(c)
 	return c
@@ -158,10 +160,16 @@ func printPlan(e *env, p *meshv1.PlanReply) error {
 	if err := t.flush(); err != nil {
 		return err
 	}
-	if len(p.GetSlots()) > 0 {
+	return printPlanSlots(e, p.GetSlots(), "SEEDS/S", p.GetWarning())
+}
+
+// printPlanSlots shows where a job would run, each slot with its rate, and the warning of
+// a plan.
+func printPlanSlots(e *env, slots []*meshv1.PlanSlot, unit, warning string) error {
+	if len(slots) > 0 {
 		_, _ = fmt.Fprintln(e.stdout)
-		t = newTable(e.stdout, "NODE", "SLOT", "DEVICE", "SEEDS/S")
-		for _, s := range p.GetSlots() {
+		t := newTable(e.stdout, "NODE", "SLOT", "DEVICE", unit)
+		for _, s := range slots {
 			rate := "unknown"
 			if s.GetRate() > 0 {
 				rate = big(s.GetRate())
@@ -177,8 +185,5 @@ func printPlan(e *env, p *meshv1.PlanReply) error {
 			}
 		}
 	}
-	if p.GetWarning() != "" {
-		_, _ = fmt.Fprintln(e.stderr, "warning: "+p.GetWarning())
-	}
-	return nil
+	return warn(e.stderr, warning)
 }

@@ -13,9 +13,11 @@ func newPlanScript(e *env) *cobra.Command {
 	var f fileFlags
 	c := &cobra.Command{
 		Use:   "script FILE",
-		Short: "The tasks of a job.toml or a jobs file, where they would run, and for how long",
-		Long:  "plan script takes the flags of script. It sends no files.",
-		Args:  exactArgs("FILE"),
+		Short: "The tasks of a job.toml or a jobs file, and where they would run",
+		Long: `plan script takes the flags of script, but for those about the end of the job. It reads the files that the job needs,
+sends none of them, and submits nothing. How long the job would take is known where every slot that suits has run such
+tasks before. A mesh must be reachable.`,
+		Args: exactArgs("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			b, err := f.read(e, c, args[0])
 			if err != nil {
@@ -42,9 +44,10 @@ func newPlanScript(e *env) *cobra.Command {
 		},
 	}
 	f.register(c)
-	for _, unused := range []string{"wait", "quiet", "output-dir", "preserve-paths"} { // they are about the end of a job
+	for _, unused := range []string{"wait", "quiet", "output-dir", "preserve-paths"} { // keys of a job file that are about its end
 		_ = c.Flags().MarkHidden(unused) // it is there
 	}
+	c.Flags().Lookup("json").Usage = "print JSON"
 	return c
 }
 
@@ -72,22 +75,5 @@ func printPlanScript(e *env, p *meshv1.PlanScriptsReply) error {
 	if err := t.flush(); err != nil {
 		return err
 	}
-	if len(p.GetSlots()) > 0 {
-		_, _ = fmt.Fprintln(e.stdout)
-		t = newTable(e.stdout, "NODE", "SLOT", "DEVICE", "TASKS/S")
-		for _, s := range p.GetSlots() {
-			rate := "unknown"
-			if s.GetRate() > 0 {
-				rate = fmt.Sprintf("%.3g", s.GetRate())
-			}
-			t.row(s.GetNode(), fmt.Sprint(s.GetSlot()), s.GetDevice(), rate)
-		}
-		if err := t.flush(); err != nil {
-			return err
-		}
-	}
-	if p.GetWarning() != "" {
-		_, _ = fmt.Fprintln(e.stderr, "warning: "+p.GetWarning())
-	}
-	return nil
+	return printPlanSlots(e, p.GetSlots(), "TASKS/S", p.GetWarning())
 }

@@ -62,7 +62,7 @@ A script job waits for a preload with --require-preload NAME.`,
 			return e.awaitPreload(c.Context(), p, timeout, asJSON)
 		},
 	}
-	c.Flags().StringVar(&to, "to", "", "all, or names of nodes, label:KEY=VALUE and vendor:NAME with commas between: every node that one of them names")
+	c.Flags().StringVar(&to, "to", "", "all, or names of nodes, label:WORD (of labels in cluster.toml) and vendor:NAME with commas between: every node that one of them names")
 	c.Flags().StringVar(&dir, "path", "", "directory of the copies on each node")
 	c.Flags().DurationVar(&timeout, "timeout", preloadWait, "longest wait for the copies; 0 for no wait")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -60,28 +61,48 @@ func (f *sieveFlags) register(c *cobra.Command) {
 }
 
 func (f *sieveFlags) run(c *cobra.Command, e *env) error {
-	return f.runParsed(c.Context(), e, func() (*search, error) { return f.search.parse(c, e) })
+	return f.runParsed(c, e, f.search.parse)
 }
 
 // runParsed checks the flags, and then runs what parse makes of the others.
-func (f *sieveFlags) runParsed(ctx context.Context, e *env, parse func() (*search, error)) error {
+func (f *sieveFlags) runParsed(c *cobra.Command, e *env, parse func(*cobra.Command, *env) (*search, error)) error {
 	if f.threads < 0 || f.threads > maxThreads {
 		return &usageError{what: fmt.Sprintf("--threads %d is not a number of threads", f.threads), next: fmt.Sprintf("use 1 to %d", maxThreads)}
 	}
 	if err := f.job.check(); err != nil {
 		return err
 	}
-	s, err := parse()
+	s, err := parse(c, e)
 	if err != nil {
 		return err
 	}
+	if !f.quiet {
+		f.warnWithout(c, e)
+	}
 	if f.local {
-		return f.runLocal(ctx, e, s)
+		return f.runLocal(c.Context(), e, s)
 	}
 	if err := s.checkSize(); err != nil {
 		return err
 	}
-	return f.runMesh(ctx, e, s)
+	return f.runMesh(c.Context(), e, s)
+}
+
+// warnWithout names the flags that were given and have no meaning where the search runs.
+func (f *sieveFlags) warnWithout(c *cobra.Command, e *env) {
+	where, flags := "without --local", []string{"threads"}
+	if f.local {
+		where, flags = "with --local", []string{"name", "key", "priority", "chunk-time", "attempts", "timeout", "wait", "node", "connect-timeout"}
+	}
+	var given []string
+	for _, name := range flags {
+		if c.Flags().Changed(name) {
+			given = append(given, "--"+name)
+		}
+	}
+	if len(given) > 0 {
+		_, _ = fmt.Fprintf(e.stderr, "warning: without a meaning %s: %s\n", where, strings.Join(given, ", "))
+	}
 }
 
 // maxThreads bounds --threads.

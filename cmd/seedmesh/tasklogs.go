@@ -22,13 +22,13 @@ func newTaskLogs(e *env) *cobra.Command {
 		follow  bool
 	)
 	c := &cobra.Command{
-		Use:   "logs JOB/TASK",
+		Use:   "logs JOB/TASK | -f JOB[/TASK]",
 		Short: "What a task wrote to its standard output, and to its standard error",
 		Long: `logs prints what the last attempt at a task wrote: its standard output to the standard output, its standard
 error to the standard error. Of a long text the beginning and the end are kept.
 
-With -f it goes on with what the task writes until the task has ended, whichever node it runs on. JOB alone is every
-task of the job then, one after the other. A task that is tried again begins anew, and the standard error says so.`,
+With -f it goes on with what the task writes until the task has ended, whichever node it runs on. JOB alone, for which -f
+is needed, is every task of the job, one after the other. A task that is tried again begins anew, and the standard error says so.`,
 		Example: `  seedmesh task logs last/17
   seedmesh task logs -f last`,
 		Args: exactArgs("JOB/TASK"),
@@ -38,6 +38,9 @@ task of the job then, one after the other. A task that is tried again begins ane
 					return &usageError{what: "--follow and --attempt are both given", next: "leave one of them out"}
 				}
 				return followLogs(c.Context(), e, args[0], onlyErr)
+			}
+			if !strings.Contains(args[0], "/") {
+				return &usageError{what: fmt.Sprintf("%q names no task", clip(args[0])), next: "write JOB/TASK, or for all tasks of a job, one after the other: -f " + clip(args[0])}
 			}
 			r, err := lookTask(c, e, args[0])
 			if err != nil {
