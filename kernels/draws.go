@@ -69,10 +69,16 @@ func Window(records []DrawRecord, sessions []string, size, offset int) ([]Draw, 
 			return !slices.Contains(sessions, d.Session)
 		})
 	}
-	if size == 0 {
+	switch {
+	case len(sessions) > 0 && len(records) == 0:
+		return nil, &DrawError{What: "there are none of the session " + clip(strings.Join(sessions, " or ")), Do: "name another --session; only draws in JSON or CSV have one"}
+	case size < 0 || offset < 0:
+		return nil, &DrawError{What: fmt.Sprintf("a window of %d from number %d on was asked for", size, offset), Do: "use --window and --window-offset from 0 on"}
+	case size == 0 && offset >= len(records):
+		return nil, &DrawError{What: fmt.Sprintf("a window from number %d on was asked for, and there are %d draws", offset, len(records)), Do: "use a smaller --window-offset"}
+	case size == 0:
 		size = len(records) - offset
-	}
-	if size <= 0 || size > len(records) || offset < 0 {
+	case size > len(records):
 		return nil, &DrawError{
 			What: fmt.Sprintf("a window of %d from number %d on was asked for, and there are %d draws", size, offset, len(records)),
 			Do:   "use a smaller --window or --window-offset, or other sessions",

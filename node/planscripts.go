@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"connectrpc.com/connect"
@@ -39,6 +40,11 @@ func (s *service) PlanScripts(_ context.Context, r *connect.Request[v1.SubmitScr
 	return connect.NewResponse(reply), nil
 }
 
+// sortSlots puts the slots of each node together, in the order that nodes lists them in.
+func sortSlots(slots []*v1.PlanSlot) {
+	slices.SortStableFunc(slots, func(a, b *v1.PlanSlot) int { return strings.Compare(a.Node, b.Node) })
+}
+
 // planSlots lists the slots that suit, and what follows from their rates.
 func (s *service) planSlots(reply *v1.PlanScriptsReply, terms *jobs.Terms, shape string) {
 	var waits []string
@@ -60,6 +66,7 @@ func (s *service) planSlots(reply *v1.PlanScriptsReply, terms *jobs.Terms, shape
 			}
 		}
 	})
+	sortSlots(reply.Slots)
 	reply.WaitsFor = strings.Join(waits, ", ")
 	reply.Parallel = uint32(len(reply.Slots))
 	if most := terms.MaxParallel; most > 0 && most < reply.Parallel {

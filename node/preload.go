@@ -217,6 +217,7 @@ func preloadInfo(st *jobs.State, p *jobs.Preload) *v1.PreloadInfo {
 		l := p.Load(m)
 		info.Nodes = append(info.Nodes, &v1.PreloadNode{Node: m.Name, Alive: m.Alive, Ready: l.Ready, Round: l.Round, Text: l.Text})
 	}
+	slices.SortFunc(info.Nodes, func(a, b *v1.PreloadNode) int { return strings.Compare(a.Node, b.Node) })
 	return info
 }
 

@@ -302,6 +302,11 @@ func (s *service) CreateToken(ctx context.Context, r *connect.Request[v1.CreateT
 		})
 	}
 	uses := max(r.Msg.Uses, 1)
+	if uses > jobs.MaxNodes {
+		return nil, apiError(&api.Error{
+			Code: connect.CodeResourceExhausted, What: fmt.Sprintf("a token has 1 to %d uses, not %d", jobs.MaxNodes, uses), Remedy: fmt.Sprintf("use --uses 1 to %d", jobs.MaxNodes),
+		})
+	}
 	token := newToken(s.n.ep.Identity().CADigest())
 	expires := s.n.wallClock().Add(life)
 	mint := &jobs.Mint{Token: jobs.Token{Hash: token.hash(), Role: role, ExpiresMS: expires.UnixMilli(), Uses: uses, CreatedFor: "token create"}}

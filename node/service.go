@@ -224,7 +224,7 @@ func (s *service) Submit(ctx context.Context, r *connect.Request[v1.SubmitReques
 	return connect.NewResponse(&v1.SubmitReply{Job: id.String()}), nil
 }
 
-// checkSizes refuses what a command has no room for.
+// checkSizes refuses, with the flag that it is of, what is above a limit of the ledger.
 func checkSizes(c *jobs.Submit) error {
 	for _, part := range []struct {
 		what        string
@@ -240,6 +240,12 @@ func checkSizes(c *jobs.Submit) error {
 			return &api.Error{
 				Code: connect.CodeResourceExhausted, What: fmt.Sprintf("%s has %d bytes, the limit is %d", part.what, part.bytes, part.most), Remedy: part.next,
 			}
+		}
+	}
+	if c.Attempts > jobs.MaxAttempts {
+		return &api.Error{
+			Code: connect.CodeResourceExhausted, What: fmt.Sprintf("a piece may be tried %d times at most, not %d", jobs.MaxAttempts, c.Attempts),
+			Remedy: fmt.Sprintf("use --attempts 1 to %d", jobs.MaxAttempts),
 		}
 	}
 	return nil
@@ -308,6 +314,7 @@ func (s *service) Plan(_ context.Context, r *connect.Request[v1.SubmitRequest]) 
 			}
 		}
 	})
+	sortSlots(reply.Slots)
 	if sum > 0 {
 		reply.EtaSeconds = p.seeds / sum
 		reply.Chunks = max(p.seeds/sum*float64(len(reply.Slots))/chunkTime.Seconds(), float64(len(p.stages)))

@@ -47,6 +47,7 @@ func TestTooLargeForACommand(t *testing.T) {
 		"a long name":                {jobs.Submit{Name: strings.Repeat("n", jobs.MaxNameBytes+1)}, false},
 		"a long key":                 {jobs.Submit{Key: strings.Repeat("k", jobs.MaxKeyBytes+1)}, false},
 		"a long submitter":           {jobs.Submit{Submitter: strings.Repeat("s", jobs.MaxTextBytes+1)}, false},
+		"many attempts":              {jobs.Submit{Attempts: jobs.MaxAttempts + 1}, false},
 		"a long specification":       {jobs.Submit{Spec: make([]byte, jobs.MaxSpecBytes+1)}, false},
 	} {
 		t.Run(name, func(t *testing.T) {

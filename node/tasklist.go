@@ -66,7 +66,9 @@ func spans(st *jobs.Stage) []span {
 // Tasks lists tasks of a script job.
 func (s *service) Tasks(ctx context.Context, r *connect.Request[v1.TasksRequest]) (*connect.Response[v1.TasksReply], error) {
 	if states := []string{"", "open", "blocked", "waiting", "running", "done", "failed"}; !slices.Contains(states, r.Msg.State) {
-		return nil, apiError(invalid("there is no state %q: open, blocked, waiting, running, done or failed", r.Msg.State))
+		return nil, apiError(&api.Error{
+			Code: connect.CodeInvalidArgument, What: fmt.Sprintf("tasks have no state %q", r.Msg.State), Remedy: "use --state open, blocked, waiting, running, done or failed",
+		})
 	}
 	j, err := s.openScripts(ctx, r.Msg.Job)
 	if err != nil {

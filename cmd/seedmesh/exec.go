@@ -76,6 +76,9 @@ func (f *execFlags) template(s *shipment, argv []string) (*scripts.Spec, error) 
 	if spec.Axes, err = parseAxes(f.array, f.matrix); err != nil {
 		return nil, err
 	}
+	if f.split == "" && f.size != "auto" {
+		return nil, &usageError{what: fmt.Sprintf("--chunk-size %s is given, and nothing is split", clip(f.size)), next: "use it with --split FILE; pieces of other jobs follow --chunk-time"}
+	}
 	if f.split != "" {
 		if spec.Split, err = s.split(f.split, f.size); err != nil {
 			return nil, err

@@ -137,6 +137,12 @@ func checkVerb(root *cobra.Command, args []string) error {
 	}
 	root.InitDefaultHelpCmd()
 	c, rest, err := root.Find(args)
+	if err == nil && c.Name() == "help" {
+		if c, rest, err = root.Find(rest); len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
+			return unknownVerb(c, rest[0])
+		}
+		return nil
+	}
 	if err != nil || !c.HasSubCommands() || len(rest) == 0 || strings.HasPrefix(rest[0], "-") {
 		return nil // complete, or for cobra to refuse
 	}

@@ -141,13 +141,16 @@ func cut(s string, columns int) string {
 	return s
 }
 
-// byChance says what a job's survivors, or records, are worth.
+// byChance says how many survivors, or records, a job has and what they are worth.
 func byChance(j *meshv1.JobInfo) string {
 	what := "survivors"
 	if t := j.GetType(); t == kernels.TypeAnalysis || t == kernels.TypeCorrelation {
 		what = "records"
 	}
-	return fmt.Sprintf("%s (%s expected by chance)", what, chance(j.GetExpectedByChance()))
+	if j.GetSurvivors() == "1" {
+		what = strings.TrimSuffix(what, "s")
+	}
+	return fmt.Sprintf("%s %s (%s expected by chance)", j.GetSurvivors(), what, chance(j.GetExpectedByChance()))
 }
 
 // warnChance says so when a result cannot tell a true seed from chance.

@@ -33,6 +33,9 @@ func newResults(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if isScripts(info) && format == "csv" {
+				return &usageError{what: "--format csv is for survivors, and job " + info.GetId() + " ran programs", next: "use --format jsonl or json"}
+			}
 			if isScripts(info) && (output != "" || d.preserve) {
 				d.dir, d.below = output, true
 				return e.deliver(c.Context(), info.GetId(), partial, &d)
@@ -42,7 +45,7 @@ func newResults(e *env) *cobra.Command {
 				return errors.Join(e.streamResults(c.Context(), info.GetId(), partial, lines), lines.Close())
 			})
 			if err == nil && !isScripts(info) {
-				_, _ = fmt.Fprintf(e.stderr, "%s %s\n", info.GetSurvivors(), byChance(info))
+				_, _ = fmt.Fprintln(e.stderr, byChance(info))
 				err = warn(e.stderr, info.GetWarning())
 			}
 			return err
@@ -51,7 +54,7 @@ func newResults(e *env) *cobra.Command {
 	flags := c.Flags()
 	flags.StringVarP(&output, "output", "o", "", "write to this file, which is there whole or not at all; the outputs of a script job below this directory")
 	flags.BoolVar(&d.preserve, "preserve-paths", false, "write each task's own outputs under the paths that they were asked for under; absolute ones begin at the directory of -o")
-	flags.StringVar(&format, "format", "jsonl", "jsonl (a survivor a line), json (one array) or csv")
+	flags.StringVar(&format, "format", "jsonl", "jsonl (a survivor, or the outcome of a task, a line), json (one array) or csv (of survivors)")
 	flags.BoolVar(&partial, "partial", false, "also of a job that has not ended: what has been found so far")
 	return c
 }

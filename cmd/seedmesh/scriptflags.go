@@ -73,6 +73,9 @@ func (f *scriptFlags) spec(s *shipment) (*scripts.Spec, error) {
 	if f.mode != "task" && f.mode != modeWorker {
 		return nil, &usageError{what: fmt.Sprintf("--mode %q is neither task nor worker", clip(f.mode)), next: "such as --mode worker"}
 	}
+	if k := slices.IndexFunc(f.ok, func(status int) bool { return status < 0 || status > maxStatus }); k >= 0 {
+		return nil, &usageError{what: fmt.Sprintf("--ok %d is no exit status", f.ok[k]), next: fmt.Sprintf("use 0 to %d", maxStatus)}
+	}
 	spec := &scripts.Spec{Env: f.vars, Valid: f.valid, OK: f.ok, TimeoutMS: uint64(f.job.timeout.Milliseconds())}
 	spec.Preloads = slices.Compact(slices.Sorted(slices.Values(f.preloads)))
 	var err error
@@ -99,6 +102,9 @@ func (f *scriptFlags) spec(s *shipment) (*scripts.Spec, error) {
 	}
 	return spec, nil
 }
+
+// maxStatus is the largest exit status that there is.
+const maxStatus = 255
 
 // modeWorker is the mode whose processes stay up.
 const modeWorker = "worker"

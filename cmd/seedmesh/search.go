@@ -155,7 +155,7 @@ func (f *searchFlags) readModes(c *cobra.Command, spec *kernels.Spec) (err error
 			f.split = len(spec.Draws) * 2 / 3
 		}
 		if f.split < 0 || f.split >= len(spec.Draws) {
-			return &usageError{what: fmt.Sprintf("--split %d does not divide %d draws", f.split, len(spec.Draws)), next: "use a number of draws between"}
+			return &usageError{what: fmt.Sprintf("--split %d does not divide %d draws", f.split, len(spec.Draws)), next: fmt.Sprintf("use 1 to %d", max(1, len(spec.Draws)-1))}
 		}
 		spec.Split = uint32(f.split)
 		first, rest = spec.Draws[:f.split], spec.Draws[f.split:]
@@ -393,8 +393,13 @@ func (f *jobFlags) register(c *cobra.Command) {
 }
 
 func (f *jobFlags) check() error {
-	if f.chunkTime < time.Millisecond || f.timeout < 0 || f.timeout > 0 && f.timeout < time.Millisecond || f.attempts == 0 {
-		return &usageError{what: "--chunk-time, --timeout and --attempts must be positive", next: "such as --chunk-time 10s --timeout 10m --attempts 3"}
+	switch {
+	case f.chunkTime < time.Millisecond:
+		return &usageError{what: fmt.Sprintf("--chunk-time %s is less than a millisecond", f.chunkTime), next: "such as --chunk-time 10s"}
+	case f.timeout < 0 || f.timeout > 0 && f.timeout < time.Millisecond:
+		return &usageError{what: fmt.Sprintf("--timeout %s is less than a millisecond", f.timeout), next: "such as --timeout 10m; 0 is none"}
+	case f.attempts == 0:
+		return &usageError{what: "--attempts 0 would never try", next: "such as --attempts 3"}
 	}
 	return nil
 }

@@ -90,7 +90,7 @@ func (f *sieveFlags) runParsed(c *cobra.Command, e *env, parse func(*cobra.Comma
 
 // warnWithout names the flags that were given and have no meaning where the search runs.
 func (f *sieveFlags) warnWithout(c *cobra.Command, e *env) {
-	where, flags := "without --local", []string{"threads"}
+	where, flags := "on a mesh", []string{"threads"}
 	if f.local {
 		where, flags = "with --local", []string{"name", "key", "priority", "chunk-time", "attempts", "timeout", "wait", "node", "connect-timeout"}
 	}

@@ -30,8 +30,11 @@ func newTokenCreate(e *env) *cobra.Command {
 			if _, err := jobs.ParseRole(role); err != nil {
 				return &usageError{what: fmt.Sprintf("%q is not a role", clip(role)), next: "use --role voter, worker or client"}
 			}
-			if ttl < time.Second || uses == 0 {
-				return &usageError{what: "--ttl must be a second or more, and --uses 1 or more", next: "such as --ttl 1h --uses 1"}
+			if ttl < time.Second {
+				return &usageError{what: fmt.Sprintf("--ttl %s is less than a second", ttl), next: "such as --ttl 1h"}
+			}
+			if uses == 0 {
+				return &usageError{what: "--uses 0 lets nobody join", next: "such as --uses 1"}
 			}
 			r, err := call(c.Context(), e, meshv1connect.MeshClient.CreateToken, &meshv1.CreateTokenRequest{
 				Role: role, TtlSeconds: uint64(ttl.Seconds()), Uses: uses, Request: requestID(),
