@@ -111,13 +111,10 @@ func (g *gossip) find(book []address) {
 // alive tells whether a member is in the list and not known to be dead.
 func (g *gossip) alive(id string) bool { return g.state(id) != "dead" }
 
-// state is alive, suspect or dead.
+// state is alive or dead. Whom the library suspects it does not tell.
 func (g *gossip) state(id string) string {
 	for _, n := range g.list.Members() {
 		if n.Name == id {
-			if n.State == memberlist.StateSuspect {
-				return "suspect"
-			}
 			return "alive"
 		}
 	}

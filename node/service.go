@@ -676,11 +676,19 @@ func (s *service) Nodes(ctx context.Context, r *connect.Request[v1.NodesRequest]
 		return nil, apiError(err)
 	}
 	voters := s.voters()
-	leader, _ := s.n.log.Leader()
+	leader, led := s.n.log.Leader()
+	var silent []jobs.NodeID
+	if led {
+		silent = s.n.session.view().Silent
+	}
 	reply := &v1.NodesReply{}
 	reply.Index = s.n.log.View(func(st *jobs.State) {
 		for _, m := range st.Nodes() {
-			reply.Nodes = append(reply.Nodes, s.nodeInfo(m, m.ID == leader, voters[m.ID]))
+			info := s.nodeInfo(m, m.ID == leader, voters[m.ID])
+			if info.State == "alive" && slices.Contains(silent, m.ID) {
+				info.State = "suspect"
+			}
+			reply.Nodes = append(reply.Nodes, info)
 		}
 	})
 	slices.SortFunc(reply.Nodes, func(a, b *v1.NodeInfo) int { return strings.Compare(a.Name, b.Name) })
@@ -768,12 +776,13 @@ func (s *service) Status(ctx context.Context, r *connect.Request[v1.StatusReques
 		return nil, apiError(err)
 	}
 	voters := s.voters()
-	leader, _ := s.n.log.Leader()
+	leader, led := s.n.log.Leader()
 	reply := &v1.StatusReply{
 		Cluster: s.n.dir.Cluster, Node: s.n.dir.Name, Term: s.n.log.Term(), Version: Version, Alarms: s.n.session.view().Alarms, Voters: []string{},
 		Scripts: s.n.site.isolation(), Devices: deviceInfos(s.n.machine.last().devices),
 	}
-	now := standing{voters: len(voters), alone: s.n.session.alone()}
+	now := standing{voters: len(voters), led: led, alone: s.n.session.alone()}
+	quiet := s.n.quiet(ctx, led, voters)
 	reply.Applied = s.n.log.View(func(st *jobs.State) {
 		reply.LedgerDigest = st.Digest().String()
 		for _, m := range st.Nodes() {
@@ -782,7 +791,7 @@ func (s *service) Status(ctx context.Context, r *connect.Request[v1.StatusReques
 			}
 			if voters[m.ID] {
 				reply.Voters = append(reply.Voters, m.Name)
-				now.add(m.Name, s.n.answers(m))
+				now.add(m.Name, s.n.answers(m, led, quiet))
 			}
 			if m.Role != jobs.Client {
 				reply.Nodes++
@@ -795,7 +804,6 @@ func (s *service) Status(ctx context.Context, r *connect.Request[v1.StatusReques
 		}
 	})
 	slices.Sort(reply.Voters)
-	now.led = reply.Leader != ""
 	reply.Survives = now.survives()
 	return connect.NewResponse(reply), nil
 }

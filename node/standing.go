@@ -1,12 +1,15 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"seedmesh/jobs"
+	"seedmesh/transport"
 )
 
 // electionPatience is for how long a mesh without a leader may just be electing
@@ -22,16 +25,47 @@ const (
 	down           // it is dead for the ledger, or for gossip
 )
 
+// quiet are the members, of some, that do not answer now: by the word of the leader, or
+// without one by dialling them, which takes up to dialTimeout.
+func (n *Node) quiet(ctx context.Context, led bool, of map[jobs.NodeID]bool) []jobs.NodeID {
+	if led {
+		return n.session.view().Silent
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	var (
+		dials sync.WaitGroup
+		mu    sync.Mutex // guards list
+		list  []jobs.NodeID
+	)
+	for id := range of {
+		if id == n.id {
+			continue
+		}
+		dials.Go(func() {
+			addr, known := n.resolve(id.String())
+			if known && n.ep.Ping(ctx, transport.Peer{ID: id.String(), Addr: addr}) == nil {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			list = append(list, id)
+		})
+	}
+	dials.Wait()
+	return list
+}
+
 // answers tells what is known of a member now. The ledger learns of a death
 // seconds later, and of none while there is no leader.
-func (n *Node) answers(m *jobs.Node) answer {
-	state := n.gossip.state(m.ID.String())
+func (n *Node) answers(m *jobs.Node, led bool, quiet []jobs.NodeID) answer {
+	away := slices.Contains(quiet, m.ID)
 	switch {
 	case m.ID == n.id:
 		return present
-	case !m.Alive || state == "dead":
+	case led && !m.Alive, away && !n.gossip.alive(m.ID.String()):
 		return down
-	case state == "suspect" || slices.Contains(n.session.view().Silent, m.ID):
+	case away:
 		return silent
 	}
 	return present
@@ -63,7 +97,7 @@ func (s *standing) survives() string {
 	switch {
 	case !s.led && s.alone < electionPatience:
 		return "nothing just now: no leader, an election is under way" + s.away("; ", false)
-	case !s.led && spare >= 0: // as far as gossip knows
+	case !s.led && spare >= 0:
 		return fmt.Sprintf("nothing just now: no leader for %d s%s", int(s.alone.Seconds()), s.away("; ", false))
 	case spare < 0:
 		return "nothing: there is no quorum" + s.away("; ", true)
@@ -83,6 +117,7 @@ func (s *standing) survives() string {
 // back that are certain to be down.
 func (s *standing) away(separator string, certain bool) string {
 	silent, remedy := slices.Clone(s.silent), ""
+	slices.Sort(s.down)
 	if !certain {
 		silent = append(silent, s.down...)
 	} else if len(s.down) > 0 {

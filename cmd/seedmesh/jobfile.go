@@ -103,6 +103,7 @@ func (j *jobFile) takeTasks() error {
 func (f *fileFlags) lay(e *env, c *cobra.Command, j *jobFile) (b *batch, err error) {
 	keys := pflag.NewFlagSet("", pflag.ContinueOnError)
 	command := keys.StringArray("command", nil, "")
+	keys.StringArray("task", nil, "") // takeTasks has taken them; it is a key all the same
 	c.LocalNonPersistentFlags().VisitAll(func(flag *pflag.Flag) {
 		if flag.Name != "help" {
 			keys.AddFlag(flag)

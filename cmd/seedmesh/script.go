@@ -184,6 +184,9 @@ type jobsFile struct {
 	unknown []string // keys without a meaning
 }
 
+// maxTimeout bounds the timeout of an entry, in seconds: a year.
+const maxTimeout = 365 * 24 * 3600
+
 type jobsEntry struct {
 	ID       json.RawMessage `json:"job_id"`
 	Script   string          `json:"script"`
@@ -327,7 +330,10 @@ func (j jobsEntry) task(s *shipment) (t scripts.Task, err error) {
 	if t.ID == "" || j.Script == "" {
 		return t, &usageError{what: fmt.Sprintf("the job %q has no job_id or no script", clip(t.ID)), next: "every entry needs job_id, script and args"}
 	}
-	t.TimeoutMS, t.GPU = uint64(max(j.Timeout, 0)*1000), j.GPU
+	if !(j.Timeout >= 0 && j.Timeout <= maxTimeout) {
+		return t, &usageError{what: fmt.Sprintf("the timeout of job %s is %v", clip(t.ID), j.Timeout), next: "give it in seconds, such as 300; 0 is the one of all jobs"}
+	}
+	t.TimeoutMS, t.GPU = uint64(j.Timeout*1000), j.GPU
 	if t.Argv, err = command(s, j.Script); err != nil {
 		return t, err
 	}

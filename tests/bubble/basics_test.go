@@ -37,6 +37,9 @@ func TestLeaderCutOff(t *testing.T) {
 		alone := m.net.Isolate(host(old))
 		m.await("successor", time.Minute, func() bool { l := m.leads(); return l >= 0 && l != old })
 		next := m.leads()
+		m.await("word that the cut-off node does not answer", time.Minute, func() bool {
+			return strings.Contains(m.status(next).Survives, "does not answer")
+		})
 		m.await("word that the cut-off node has no quorum", time.Minute, func() bool {
 			s := m.status(old)
 			return s.Leader == "" && strings.Contains(s.Survives, "no quorum")
