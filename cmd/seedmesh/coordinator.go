@@ -143,6 +143,11 @@ func (f *coordinatorFlags) targetJob(target string) (*searchJob, error) {
 		}
 		f.seedEnd = fmt.Sprint(start + n)
 	}
+	for flag, text := range map[string]string{"--seed-start": f.seedStart, "--seed-end": f.seedEnd} {
+		if _, _, err := parseBig(text); err != nil {
+			return nil, within(flag, err)
+		}
+	}
 	j.SeedStart, j.SeedEnd = json.Number(f.seedStart), json.Number(f.seedEnd)
 	return &j, nil
 }
