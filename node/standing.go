@@ -86,6 +86,7 @@ func (s *standing) add(name string, a answer) {
 		s.silent = append(s.silent, name)
 	case down:
 		s.down = append(s.down, name)
+	case present:
 	}
 }
 

@@ -75,7 +75,7 @@ func readOldCluster(name string) (*oldCluster, error) {
 		var m oldMachine
 		var own map[string]json.RawMessage
 		if err := errors.Join(json.Unmarshal(raw, &m), json.Unmarshal(raw, &own)); err != nil {
-			return nil, &usageError{what: fmt.Sprintf("node %d of %s cannot be read: %v", i, name, err), next: "give each node hostname, gpu_count and gpu_type"}
+			return nil, &usageError{what: fmt.Sprintf("node %d of %s cannot be read: %v", i, name, wrongType(err)), next: "give each node hostname, gpu_count and gpu_type"}
 		}
 		if err := c.check(m); err != nil {
 			return nil, err

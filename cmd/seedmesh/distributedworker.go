@@ -82,7 +82,7 @@ func workSearch(ctx context.Context, e *env, raw json.RawMessage, by *oldExecuti
 func workScript(ctx context.Context, e *env, raw json.RawMessage, by *oldExecution) error {
 	file, err := parseJobsFile(append(append([]byte{'['}, raw...), ']'))
 	if err != nil {
-		return &usageError{what: fmt.Sprintf("the job file cannot be read: %v", err), next: "it must be an object with job_id, script and args"}
+		return &usageError{what: fmt.Sprintf("the job file cannot be read: %v", wrongType(err)), next: "it must be an object with job_id, script and args"}
 	}
 	o := &oldScripts{timeout: workerScriptTimeout, retries: defaultRetries}
 	f := o.flags()

@@ -138,8 +138,9 @@ func checkVerb(root *cobra.Command, args []string) error {
 	root.InitDefaultHelpCmd()
 	c, rest, err := root.Find(args)
 	if err == nil && c.Name() == "help" {
-		if c, rest, err = root.Find(rest); len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
-			return unknownVerb(c, rest[0])
+		about, words, _ := root.Find(rest) // an error is the word that stays
+		if len(words) > 0 && !strings.HasPrefix(words[0], "-") {
+			return unknownVerb(about, words[0])
 		}
 		return nil
 	}

@@ -140,7 +140,7 @@ func parseSearchJob(raw json.RawMessage) (*searchJob, error) {
 }
 
 func searchJobError(err error) error {
-	return &usageError{what: fmt.Sprintf("a job of the file cannot be read: %v", err), next: "it must be an object with job_id, analysis_type and dataset_path"}
+	return &usageError{what: fmt.Sprintf("a job of the file cannot be read: %v", wrongType(err)), next: "it must be an object with job_id, analysis_type and dataset_path"}
 }
 
 func (j *searchJob) kind() string {

@@ -276,26 +276,6 @@ func parseJobsFile(rows json.RawMessage) (*jobsFile, error) {
 	return f, nil
 }
 
-// wrongType says which key of an entry has a value of the wrong kind, and what it must be.
-func wrongType(err error) error {
-	var wrong *json.UnmarshalTypeError
-	if !errors.As(err, &wrong) {
-		return err
-	}
-	if wrong.Field == "" {
-		return fmt.Errorf("where an object must be it has a %s", wrong.Value)
-	}
-	key := wrong.Field[strings.LastIndexByte(wrong.Field, '.')+1:]
-	form, ok := map[string]string{
-		"args": `a list, such as ["--seed", 5]`, "gpu_id": "a whole number", "seed_count": "a whole number from 0 on",
-		"timeout": "a number of seconds, such as 300", "needs": `a list of job_ids, such as ["a", "b:any"]`,
-	}[key]
-	if !ok {
-		form = "a text in quotation marks"
-	}
-	return fmt.Errorf("the value of %s is a %s, and must be %s", key, wrong.Value, form)
-}
-
 const hintIgnored = "gpu_id is ignored: each task sees the GPU of the slot that it runs in; --honour-gpu-id has it count"
 
 // warnings names what has no effect.
