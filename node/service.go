@@ -804,6 +804,7 @@ func (s *service) Status(ctx context.Context, r *connect.Request[v1.StatusReques
 		}
 	})
 	slices.Sort(reply.Voters)
+	now.gone = now.voters - len(reply.Voters)
 	reply.Survives = now.survives()
 	return connect.NewResponse(reply), nil
 }

@@ -76,6 +76,7 @@ type standing struct {
 	voters int
 	down   []string // names
 	silent []string
+	gone   int // removed from the ledger, and not yet from those that vote
 	led    bool
 	alone  time.Duration // since a leader answered this node
 }
@@ -93,7 +94,7 @@ func (s *standing) add(name string, a answer) {
 // survives says what the mesh can lose and still go on by itself, and what to do
 // where that is certain.
 func (s *standing) survives() string {
-	missing := len(s.down) + len(s.silent)
+	missing := len(s.down) + len(s.silent) + s.gone
 	spare := s.voters - missing - (s.voters/2 + 1)
 	switch {
 	case !s.led && s.alone < electionPatience:
@@ -104,7 +105,7 @@ func (s *standing) survives() string {
 		return "nothing: there is no quorum" + s.away("; ", true)
 	case s.voters == 1:
 		return "nothing: one voter holds the log; join two more nodes"
-	case s.voters == 2:
+	case s.voters-s.gone == 2:
 		return "no node: with two voters nothing acknowledged is lost, but both must be up; join a third node"
 	case spare == 0:
 		return "no further node" + s.away(": ", true)

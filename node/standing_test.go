@@ -10,7 +10,7 @@ import (
 func TestSurvives(t *testing.T) {
 	const led, soon, long = -1, time.Second, time.Minute
 	for _, tt := range []struct {
-		mesh  string // of its voters: P answers, S is silent, D is down
+		mesh  string // of its voters: P answers, S is silent, D is down, G was removed
 		alone time.Duration
 		want  string
 	}{
@@ -20,6 +20,8 @@ func TestSurvives(t *testing.T) {
 		{"PPS", led, "no further node: c does not answer"},
 		{"PPD", led, "no further node: start c"},
 		{"PSS", led, "nothing: there is no quorum; b and c do not answer"},
+		{"PPG", led, "no node: with two voters nothing acknowledged is lost, but both must be up; join a third node"},
+		{"PPPPG", led, "any one node"},
 		{"PPPPP", led, "any 2 nodes"},
 		{"PPPSD", led, "no further node: start e; d does not answer"},
 		{"PPPPD", led, "any one node; start e"},
@@ -34,6 +36,10 @@ func TestSurvives(t *testing.T) {
 	} {
 		s := standing{voters: len(tt.mesh), led: tt.alone == led, alone: tt.alone}
 		for i, kind := range tt.mesh {
+			if kind == 'G' {
+				s.gone++
+				continue
+			}
 			s.add(string(rune('a'+i)), map[rune]answer{'P': present, 'S': silent, 'D': down}[kind])
 		}
 		if got := s.survives(); got != tt.want {
