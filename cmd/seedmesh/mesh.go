@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -133,7 +135,8 @@ func (e *env) checkNode() error {
 	if e.node == "" {
 		return nil
 	}
-	if _, port, err := net.SplitHostPort(e.node); err != nil || port == "" {
+	_, port, err := net.SplitHostPort(e.node)
+	if n, wrong := strconv.ParseUint(port, 10, 16); err != nil || wrong != nil || n == 0 {
 		return &usageError{what: fmt.Sprintf("--node %q is not HOST:PORT", clip(e.node)), next: "such as --node 10.0.0.5:7946; seedmesh nodes lists the addresses"}
 	}
 	return nil
@@ -179,6 +182,11 @@ func (e *env) unreachable(err error) error {
 	}
 	if e.node == "" && (errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOTDIR)) {
 		exit.why = "no node is running there"
+		if _, missing := os.Stat(filepath.Join(e.dataDir(), "identity.json")); missing != nil {
+			exit.why = "no node was ever set up there"
+			exit.next = "name the right directory with --data, or begin with: seedmesh init --listen HOST:PORT"
+			return exit
+		}
 	}
 	exit.next = "start it with: seedmesh up --data " + e.dataDir() + ", or ask another one with --node HOST:PORT"
 	if e.node != "" {

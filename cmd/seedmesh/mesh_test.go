@@ -98,7 +98,11 @@ func TestNoNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		f := &fakeMesh{jobs: func() (*meshv1.JobsReply, error) { return nil, down }}
-		r := runWith(t.Context(), t, f.dial, "", "jobs")
+		data := t.TempDir()
+		if err := os.WriteFile(filepath.Join(data, "identity.json"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r := runWith(t.Context(), t, f.dial, "", "jobs", "--data", data)
 		if took := time.Since(began); r.code != exitUnavailable || took < connectTimeout || took > connectTimeout+2*time.Second {
 			t.Errorf("exit code %d after %s", r.code, took)
 		}
