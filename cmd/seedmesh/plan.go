@@ -179,7 +179,7 @@ func printPlanSlots(e *env, slots []*meshv1.PlanSlot, unit, warning string) erro
 		if err := t.flush(); err != nil {
 			return err
 		}
-		for _, s := range p.GetSlots() {
+		for _, s := range slots {
 			if s.GetNote() != "" {
 				_, _ = fmt.Fprintf(e.stderr, "slot %d of %s: %s\n", s.GetSlot(), s.GetNode(), s.GetNote())
 			}
