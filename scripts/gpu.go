@@ -1,9 +1,18 @@
 package scripts
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // masks are the variables that say which GPUs a process sees, for the vendors'
@@ -61,3 +70,80 @@ func (a *Attempt) argv() []string {
 
 // gpuFlag is how the original's scripts are told their GPU.
 const gpuFlag = "--gpu-id"
+
+// faults are what the runtimes of GPUs, and the libraries above them, write when a
+// device or its driver fails them.
+var faults = [][]byte{
+	[]byte("HIP error"), []byte("hipError"), []byte("CUDA error"), []byte("CUDA_ERROR_"), []byte("cudaError"), []byte("CUDA out of memory"), []byte("HIP out of memory"),
+	[]byte("HSA_STATUS_ERROR"), []byte("Memory access fault by GPU"), []byte("No HIP GPUs are available"), []byte("No CUDA GPUs are available"), []byte("CL_OUT_OF_RESOURCES"),
+}
+
+// blameGPU makes a fault of the GPU of a failure that has the words of one at the end
+// of what it wrote to stderr: another slot may do better.
+func (o *Outcome) blameGPU() {
+	if o.Class != ExitCode && o.Class != Signalled {
+		return
+	}
+	words := o.Stderr.End(keepTail)
+	for line := range bytes.Lines(words) {
+		if slices.ContainsFunc(faults, func(f []byte) bool { return bytes.Contains(line, f) }) {
+			o.Class, o.Message = GPUFault, clip(fmt.Sprintf("%s, after: %s", o.Message, bytes.TrimSpace(line)))
+			return
+		}
+	}
+}
+
+// Turns at starting what will initialise a GPU: the runtimes of several at once have
+// frozen whole machines.
+const (
+	turnTime = 2 * time.Second // that a process has for it, unless it ends before or says that it is ready
+	turnPoll = 20 * time.Millisecond
+	turnName = "gpu-start" // file below the base that has the lock of all slots
+)
+
+// gpuTurn waits until no other slot of the node is starting a process that sees a GPU.
+// What it gives ends the turn at once; begun has it end after some time.
+func (r *Runner) gpuTurn(ctx context.Context) (t *turn, err error) {
+	k := slices.IndexFunc(r.place.Env, IsMask)
+	if k < 0 || strings.HasSuffix(r.place.Env[k], "=") {
+		return nil, nil //nolint:nilnil // a nil turn needs no waiting
+	}
+	f, err := os.OpenFile(filepath.Join(r.place.Base, turnName), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("scripts: %w", err)
+	}
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return &turn{lock: f}, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), f.Close())
+		case <-time.After(turnPoll):
+		}
+	}
+}
+
+// A turn is the right to start a process that sees a GPU; nil where it sees none.
+type turn struct {
+	lock *os.File
+	over *time.Timer
+}
+
+// begun has the turn end after its time.
+func (t *turn) begun() {
+	if t != nil {
+		t.over = time.AfterFunc(turnTime, func() { _ = t.lock.Close() }) // nothing was written
+	}
+}
+
+// end ends the turn.
+func (t *turn) end() {
+	if t == nil {
+		return
+	}
+	if t.over == nil || t.over.Stop() {
+		_ = t.lock.Close() // nothing was written
+	}
+}

@@ -1,9 +1,12 @@
 package scripts
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestOneMask has tasks see exactly one mask, however many the node and the job set.
@@ -65,6 +68,53 @@ func TestGPUFlagOnce(t *testing.T) {
 		a := Attempt{Spec: &Spec{GPUHint: true}, Task: Task{Argv: strings.Fields(argv), GPU: &gpu}}
 		if got := strings.Join(a.argv(), " "); got != want {
 			t.Errorf("%s becomes %s, want %s", argv, got, want)
+		}
+	}
+}
+
+// TestGPUFault tells a script that its GPU failed from one that failed by itself.
+func TestGPUFault(t *testing.T) {
+	r := newPlace(t)
+	for command, want := range map[string]Class{
+		"echo 'RuntimeError: HIP error: invalid device function' >&2; exit 1":     GPUFault,
+		"echo 'torch.cuda.OutOfMemoryError: CUDA out of memory.' >&2; exit 1":     GPUFault,
+		"echo 'Memory access fault by GPU node-1 (Agent handle)' >&2; kill -6 $$": GPUFault,
+		"echo 'HIP error: it was mended' >&2":                                     OK,
+		"echo 'HIP error' ; exit 1":                                               ExitCode,
+		"echo 'ValueError: no such column' >&2; exit 1":                           ExitCode,
+	} {
+		if o := run(t, r, shell(command)); o.Class != want {
+			t.Errorf("%s: %q, %s; want %q", command, o.Class, o.Message, want)
+		}
+	}
+}
+
+// TestGPUTurns starts the tasks of two slots that see GPUs one after the other, and
+// those of slots that see none at once.
+func TestGPUTurns(t *testing.T) {
+	for mask, apart := range map[string]bool{"ROCR_VISIBLE_DEVICES=0": true, "ROCR_VISIBLE_DEVICES=": false, "X=0": false} {
+		r := newPlace(t, func(p *Place) { p.Env = []string{mask} })
+		held, err := r.gpuTurn(t.Context())
+		if err != nil || (held != nil) != apart {
+			t.Fatalf("%s: %v, %v", mask, held, err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		_, err = r.Run(ctx, shell("true"))
+		cancel()
+		if waits := errors.Is(err, context.DeadlineExceeded); waits != apart {
+			t.Errorf("%s: while another slot starts a task: %v", mask, err)
+		}
+		held.end()
+		if o := run(t, r, shell("true")); o.Class != OK {
+			t.Errorf("%s: behind it: %q", mask, o.Class)
+		}
+		held, err = r.gpuTurn(t.Context()) // the task's turn has ended with it
+		if err != nil {
+			t.Fatal(err)
+		}
+		held.begun() // as if its process went on
+		if o := run(t, r, shell("true")); o.Class != OK {
+			t.Errorf("%s: beside a process that has had its time: %q", mask, o.Class)
 		}
 	}
 }

@@ -15,7 +15,8 @@ const (
 	MissingOutput Class = "missing output" // a declared output is not there, or empty
 	InvalidOutput Class = "invalid output" // an output is no file, too large, or fails its check
 	NotStarted    Class = "not started"    // there is no such command, or it cannot be executed
-	InputMissing  Class = "input missing"  // an input cannot be had
+	InputMissing  Class = "input missing"  // an input cannot be had, or an installed script that the task names
+	GPUFault      Class = "gpu fault"      // it failed, and its last words are those of a GPU's runtime
 	DiskFull      Class = "disk full"      // it left too little of the disk
 	Stuck         Class = "stuck"          // its processes do not die
 	BadAnswer     Class = "bad answer"     // its persistent worker said something else than how it ended

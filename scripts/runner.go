@@ -40,6 +40,8 @@ type Place struct {
 	Env      []string      // of every task, in front of what its job says
 	Grace    time.Duration // between TERM and KILL; 0 for [DefaultGrace]
 	Group    *Group        // control group of the slot, or nil
+	// Installed is what tasks may name by its path; nil for anything.
+	Installed *Installed
 }
 
 // Link is an input in the place's base that appears in a working directory.
@@ -251,6 +253,11 @@ func (r *Runner) Run(ctx context.Context, a Attempt) (Outcome, error) {
 	if err := r.prepare(a); err != nil {
 		return r.failed(o, InputMissing, "%v", err), nil
 	}
+	turn, err := r.gpuTurn(ctx)
+	if err != nil {
+		return o, err
+	}
+	defer turn.end()
 	started, err := a.may(ctx)
 	if err != nil {
 		return o, err
@@ -264,8 +271,9 @@ func (r *Runner) Run(ctx context.Context, a Attempt) (Outcome, error) {
 		p, err = r.start(a.argv(), r.environment(a))
 	}
 	started()
+	turn.begun()
 	if err != nil {
-		return r.failed(o, NotStarted, "%v", err), nil
+		return r.failed(o, notStarted(err), "%v", err), nil
 	}
 	stop := p.watch(func() (Class, string) { return r.excess(p, a.Memory) })
 	end := p.wait(ctx, a.Spec.Timeout(a.Task), r.place.Grace)
@@ -286,6 +294,7 @@ func (r *Runner) Run(ctx context.Context, a Attempt) (Outcome, error) {
 	if ctx.Err() != nil {
 		return o, ctx.Err()
 	}
+	o.blameGPU()
 	if r.stuck {
 		o.Class, o.Message = Stuck, fmt.Sprintf("processes of it did not die within %v", deathLimit)
 	}
@@ -293,6 +302,15 @@ func (r *Runner) Run(ctx context.Context, a Attempt) (Outcome, error) {
 		r.collect(ctx, &o, a)
 	}
 	return o, ctx.Err()
+}
+
+// notStarted is the class of a command that could not be started.
+func notStarted(err error) Class {
+	var script *notInstalledError
+	if errors.As(err, &script) {
+		return InputMissing
+	}
+	return NotStarted
 }
 
 func (r *Runner) newOutcome(a Attempt) Outcome {
@@ -489,6 +507,11 @@ func (r *Runner) start(argv, env []string, more ...uintptr) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.place.Installed != nil {
+		if err := r.place.Installed.checkCommand(argv, command); err != nil {
+			return nil, err
+		}
+	}
 	out, err := r.out.open()
 	if err != nil {
 		return nil, err
@@ -542,7 +565,7 @@ func (r *Runner) find(name string, env []string) (string, error) {
 	if strings.Contains(name, "/") {
 		return name, nil
 	}
-	search := "/usr/local/bin:/usr/bin:/bin"
+	search := systemPath
 	for _, kv := range env {
 		if v, ok := strings.CutPrefix(kv, "PATH="); ok {
 			search = v

@@ -109,7 +109,7 @@ func (r *Runner) runOnWorker(ctx context.Context, a Attempt) (Outcome, error) {
 	case errors.Is(err, ErrNotStarted):
 		return o, err
 	case w == nil:
-		return r.failed(o, NotStarted, "%v", err), nil
+		return r.failed(o, notStarted(err), "%v", err), nil
 	case err != nil:
 		return r.dismissed(ctx, o, a, fmt.Errorf("before it was ready: %w", err))
 	}
@@ -154,6 +154,7 @@ func (r *Runner) runOnWorker(ctx context.Context, a Attempt) (Outcome, error) {
 	r.out.read()
 	r.err.read()
 	r.judge(ctx, &o, a, said)
+	o.blameGPU()
 	return o, nil
 }
 
@@ -169,12 +170,18 @@ func (r *Runner) hire(ctx context.Context, a Attempt) (*worker, error) {
 			return nil, err
 		}
 	}
+	turn, err := r.gpuTurn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer turn.end()
 	started, err := a.may(ctx)
 	if err != nil {
 		return nil, err
 	}
 	r.worker, err = r.startWorker(kind)
 	started()
+	turn.begun()
 	if err != nil {
 		return nil, err
 	}
@@ -392,6 +399,7 @@ func (r *Runner) dismissed(ctx context.Context, o Outcome, a Attempt, why error)
 	case errors.Is(why, errGone) && o.Class != OutOfMemory:
 		o.Message = clip("its worker ended: " + o.Message)
 	}
+	o.blameGPU()
 	return o, nil
 }
 
