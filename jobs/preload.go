@@ -336,8 +336,8 @@ func (s *State) forgetRequired(id JobID) {
 	}
 }
 
-// supplied tells whether everything that a job requires is ready on a node.
-func (s *State) supplied(j *Job, n *Node) bool {
+// Supplied tells whether everything that a job requires is ready on a node.
+func (s *State) Supplied(j *Job, n *Node) bool {
 	for _, name := range s.required[j.ID] {
 		p := s.preloads[name]
 		if p == nil || !p.Keeps(n) || !p.Load(n).Ready {

@@ -41,7 +41,7 @@ func (s *State) pick(id SlotID, want uint32, now Instant) (choice, bool) {
 	}
 	idle := len(n.Slots[id.Index].Claims) == 0
 	for _, j := range s.queue {
-		if j.State == Paused || !j.takes(n, n.Slots[id.Index]) || s.held(j) || j.MaxParallel > 0 && !idle || !s.supplied(j, n) {
+		if j.State == Paused || !j.takes(n, n.Slots[id.Index]) || s.held(j) || j.MaxParallel > 0 && !idle || !s.Supplied(j, n) {
 			continue
 		}
 		if c, ok := s.pickOpen(j, id, idle, now); ok {
@@ -265,7 +265,7 @@ func (s *State) TrimPlan(now Instant) []Claim {
 	}
 	var reserved, running []Claim
 	for _, j := range s.queue {
-		suits := func(n *Node, sl *Slot) bool { return j.takes(n, sl) && s.supplied(j, n) }
+		suits := func(n *Node, sl *Slot) bool { return j.takes(n, sl) && s.Supplied(j, n) }
 		if j.State == Paused || s.held(j) || j.Kind == Tasks && s.idleSlots(suits) == 0 {
 			continue
 		}

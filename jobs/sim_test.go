@@ -557,7 +557,7 @@ func (e expectation) check(m *sim, c Command, o Outcome) error {
 		if o.Claim != nil && (o.Claim.Fence <= e.fence || m.leader.Job(o.Claim.Job).State != Running && m.leader.Job(o.Claim.Job).State != Queued) {
 			return fmt.Errorf("claim %+v granted at fence %d", o.Claim, e.fence)
 		}
-		if o.Claim != nil && !m.leader.supplied(m.leader.Job(o.Claim.Job), m.leader.Node(c.Slot.Node)) {
+		if o.Claim != nil && !m.leader.Supplied(m.leader.Job(o.Claim.Job), m.leader.Node(c.Slot.Node)) {
 			return fmt.Errorf("claim %+v granted to a node without the preloads of its job", o.Claim)
 		}
 	case *Hello:

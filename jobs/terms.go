@@ -3,6 +3,7 @@ package jobs
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -81,6 +82,7 @@ const (
 	SeedsOnly   = "seeds only" // the slot is given no tasks
 	LabelPrefix = "label:"     // a label of its node
 	VendorBegin = "vendor:"    // who made its GPU
+	MemoryBegin = "mib:"       // MiB of memory that its node gives to tasks, together
 )
 
 // has tells whether a word is one of the slot's label.
@@ -91,6 +93,18 @@ func (sl *Slot) has(word string) bool {
 		}
 	}
 	return false
+}
+
+// Memory is how many bytes its node gives to tasks together; ok is false when that
+// was not said.
+func (sl *Slot) Memory() (bytes uint64, ok bool) {
+	for w := range strings.SplitSeq(sl.Label, ",") {
+		if digits, found := strings.CutPrefix(w, MemoryBegin); found {
+			mib, err := strconv.ParseUint(digits, 10, 43)
+			return mib << 20, err == nil
+		}
+	}
+	return 0, false
 }
 
 // TakesTasks tells whether the slot is given tasks of script jobs.

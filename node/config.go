@@ -120,6 +120,8 @@ type ScriptsConfig struct {
 	FirstUser int    `toml:"first_user"`
 	Memory    uint64 `toml:"memory_mib"` // MiB that tasks may use together; 0 for nine tenths of the machine's
 	Dir       string `toml:"dir"`        // of working directories and inputs; empty for one below /var/tmp
+	// Directories of scripts that tasks may name by their path though they were not sent along.
+	Directories []string `toml:"directories"`
 }
 
 // Duration is a time.Duration that TOML writes as text: "250ms".
@@ -146,7 +148,7 @@ func DefaultConfig() Config {
 		Gossip:  GossipConfig{Duration(500 * time.Millisecond), 3},
 		Session: SessionConfig{Duration(250 * time.Millisecond), Duration(2 * time.Second)},
 		Storage: StorageConfig{Duration(time.Second), Duration(10 * time.Minute)},
-		Scripts: ScriptsConfig{User: "seedmesh-run"},
+		Scripts: ScriptsConfig{Directories: []string{}, User: "seedmesh-run"},
 		Search:  SearchConfig{CheckShare: 0.002},
 		Node:    NodeConfig{PreloadDirs: []string{"/dev/shm/seedmesh"}},
 	}
@@ -400,6 +402,11 @@ func (c Config) Validate() error {
 	}
 	if f := c.Scripts.FirstUser; f < 0 || f > 0 && f < 1000 || f > 1<<31-1-jobs.MaxSlots {
 		return invalidConfig(fmt.Sprintf("scripts.first_user is %d", f), "use 0, or the first of 256 numbers of users, from 1000 on, that nobody else has")
+	}
+	for _, dir := range c.Scripts.Directories {
+		if !filepath.IsAbs(dir) || filepath.Clean(dir) != dir || dir == "/" {
+			return invalidConfig(fmt.Sprintf("scripts.directories has %q", dir), `write each directory's whole path, such as "/opt/jobs"`)
+		}
 	}
 	if err := errors.Join(c.Node.checkGPUs(), c.Node.checkPreloadDirs()); err != nil {
 		return err

@@ -130,6 +130,8 @@ func TestBadConfigIsRefused(t *testing.T) {
 		"a label of two words":  "[node]\nlabels = [\"a b\"]\n",
 		"a label with a comma":  "[node]\nlabels = [\"a,b\"]\n",
 		"root's scripts as 1":   "[scripts]\nfirst_user = 1\n",
+		"scripts from here":     "[scripts]\ndirectories = [\"jobs\"]\n",
+		"scripts from all over": "[scripts]\ndirectories = [\"/\"]\n",
 		"no variable":           "[node]\nscript_env = [\"HSA\"]\n",
 	} {
 		if _, err := LoadConfig(write(t, text), "n"); err == nil {

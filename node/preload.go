@@ -34,13 +34,22 @@ const shelfFile = "preloads.json"
 func (n *Node) openShelf() error {
 	n.shelf = &shelf{
 		dirs: n.cfg.Node.PreloadDirs, source: n.blobOf, roots: map[string]*lockedRoot{}, kept: map[string]*keeping{}, placed: map[string]placed{},
-		save: func(all map[string]placed) error { return n.dir.writeJSON(shelfFile, all) },
+		closed: n.closedToScripts, save: func(all map[string]placed) error { return n.dir.writeJSON(shelfFile, all) },
 	}
 	n.later(n.shelf.close)
 	if err := n.dir.readJSON(shelfFile, &n.shelf.placed); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
+}
+
+// closedToScripts is the directory, the given one or one above it, that this node's scripts
+// may not enter, or empty.
+func (n *Node) closedToScripts(dir string) string {
+	if n.site.root == nil { // it runs none
+		return ""
+	}
+	return n.site.place(0).Closed(dir)
 }
 
 // blobOf opens a blob, which is fetched if need be.
@@ -147,9 +156,30 @@ func (s *service) PutPreload(ctx context.Context, r *connect.Request[v1.PutPrelo
 	for h := range holders {
 		put.Holders = append(put.Holders, h)
 	}
+	if err := s.giveUpFailed(ctx, put); err != nil {
+		return nil, apiError(err)
+	}
 	slices.SortFunc(put.Holders, func(a, b jobs.NodeID) int { return slices.Compare(a[:], b[:]) })
 	put.Holders = put.Holders[:min(len(put.Holders), jobs.MaxHolders)]
 	return s.preloadWrite(ctx, m.Name, m.Request, put)
+}
+
+// giveUpFailed drops a preload of the same name and other contents that could not be made
+// ready anywhere: a put that failed does not keep its name.
+func (s *service) giveUpFailed(ctx context.Context, put *jobs.PutPreload) error {
+	failed := false
+	s.n.log.View(func(st *jobs.State) {
+		for _, p := range st.Preloads() {
+			if p.Name == put.Name && !(p.Path == put.Path && p.To == put.To && slices.Equal(p.Files, put.Files)) {
+				failed = len(p.Loads) > 0 && !slices.ContainsFunc(p.Loads, func(l jobs.Load) bool { return l.Ready || l.Text == "" })
+			}
+		}
+	})
+	if !failed {
+		return nil
+	}
+	_, err := s.write(ctx, jobs.Request{Command: &jobs.DropPreload{Name: put.Name}})
+	return err
 }
 
 // ControlPreload removes a preload, or has every copy of it verified.

@@ -98,7 +98,7 @@ func (s *service) SubmitScripts(ctx context.Context, r *connect.Request[v1.Submi
 // submitScripts has the inputs on as many disks as a result needs, and proposes
 // the job.
 func (s *service) submitScripts(ctx context.Context, spec *scripts.Spec, m *v1.SubmitScriptsRequest) (jobs.JobID, error) {
-	if err := s.anyTakesTasks(); err != nil {
+	if err := errors.Join(s.anyTakesTasks(), s.fits(spec.Memory)); err != nil {
 		return 0, err
 	}
 	asked := sha256.Sum256(fmt.Appendf(nil, "%x %q %d %d %d %d %v%s", m.Spec, m.Name, m.Priority, m.ChunkTimeMs, m.Attempts, m.MaxParallel, followed(m.After), selected(m.Nodes)))
@@ -118,6 +118,9 @@ func (s *service) submitScripts(ctx context.Context, spec *scripts.Spec, m *v1.S
 				holders = append(holders, h)
 			}
 		}
+	}
+	if err := s.scriptsAllowed(ctx, spec); err != nil {
+		return 0, err
 	}
 	spec.Holders = nil
 	for _, h := range holders[:min(len(holders), scripts.MaxHolders)] {
@@ -262,6 +265,66 @@ func scriptSlots(m *jobs.Node) (n uint32) {
 		}
 	}
 	return n
+}
+
+// fits refuses tasks that need more memory than any node of the mesh gives, also when it
+// is away now: like a selector that suits nothing, that is a mistake. A node that has
+// not said what it gives may have enough.
+func (s *service) fits(need uint64) error {
+	most, on, known := uint64(0), "", true
+	s.n.log.View(func(st *jobs.State) {
+		for _, m := range st.Nodes() {
+			for _, sl := range m.Slots {
+				if bytes, said := sl.Memory(); sl.TakesTasks() && !said {
+					known = false
+				} else if sl.TakesTasks() && bytes >= most {
+					most, on = bytes, m.Name
+				}
+			}
+		}
+	})
+	if !known || on == "" || need <= most {
+		return nil
+	}
+	return &api.Error{
+		Code:   connect.CodeResourceExhausted,
+		What:   fmt.Sprintf("a task is to have %d MiB of memory; the most that a node of this mesh gives to scripts is %d MiB, on %s", need>>20, most>>20, on),
+		Remedy: "ask for less with --mem, or first add a node that has as much ([scripts] memory_mib in cluster.toml)",
+	}
+}
+
+// maxJudged is how many tasks of a list are looked at before the job is taken; those
+// behind are judged where they run.
+const maxJudged = 10_000
+
+// scriptsAllowed refuses a job whose tasks name scripts that were not sent along, by
+// paths that cluster.toml does not allow.
+func (s *service) scriptsAllowed(ctx context.Context, spec *scripts.Spec) error {
+	judge := func(t scripts.Task) error {
+		for _, path := range scripts.Names(t.Argv) {
+			if !s.n.site.installed().Allows(path) {
+				return &api.Error{
+					Code: connect.CodeFailedPrecondition, What: fmt.Sprintf("task %q names %.200s, which was not sent along, and is in no directory that [scripts] directories allows", t.ID, path),
+					Remedy: "name it by its path below this directory, so that it is sent along, or allow its directory in cluster.toml: [scripts] directories",
+				}
+			}
+		}
+		return nil
+	}
+	if spec.Template != nil {
+		return judge(*spec.Template)
+	}
+	list, done, err := s.n.lists.use(ctx, s.n, spec)
+	if err != nil {
+		return err
+	}
+	for n := uint64(0); n < min(list.Count(), maxJudged) && err == nil; n++ {
+		var t scripts.Task
+		if t, err = list.Task(n); err == nil {
+			err = judge(t)
+		}
+	}
+	return errors.Join(err, done())
 }
 
 // scriptJob is what reading the tasks of a job needs, taken at one moment.

@@ -535,6 +535,9 @@ func jobInfo(st *jobs.State, j *jobs.Job, working []jobProgress, now jobs.Instan
 		info.EtaSeconds = (p.Total.Float() - done.Float()) / info.Rate
 		info.StepsRate = info.Rate * stepsPerSeed(j)
 	}
+	if info.Slots == 0 {
+		info.Waits = waits(st, j)
+	}
 	if j.StartedAt > 0 {
 		end := now
 		if j.State.Terminal() {

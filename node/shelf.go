@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -26,6 +27,7 @@ type shelf struct {
 	dirs   []string // below which preloads may be
 	source func(ctx context.Context, d jobs.Digest, holders []jobs.NodeID) (io.ReadCloser, error)
 	save   func(map[string]placed) error // notes what is placed, on disk
+	closed func(dir string) string       // the directory, it or one above it, that scripts may not enter, or empty
 	placed map[string]placed             // by name of the preload
 	roots  map[string]*lockedRoot        // of dirs
 	kept   map[string]*keeping           // what was verified by this process
@@ -74,13 +76,17 @@ func (s *shelf) keep(ctx context.Context, p *jobs.Preload, losing func()) (text 
 		losing()
 		return "", err
 	}
-	if k := s.kept[p.Name]; k != nil && k.round == p.Round && s.same(root, at, k) {
+	closed := s.enterable(at.Root)
+	if k := s.kept[p.Name]; k != nil && k.round == p.Round && closed == nil && s.same(root, at, k) {
 		return k.text, nil
 	}
 	delete(s.kept, p.Name)
 	losing()
 	if err := root.Remove(path.Join(at.Dir, readyName)); err != nil && !missing(err) {
 		return "", err
+	}
+	if closed != nil {
+		return "", closed
 	}
 	again, err := s.claim(p.Name, at)
 	if err != nil {
@@ -188,6 +194,19 @@ func (s *shelf) open(dir string) (*os.Root, error) {
 	}
 	s.roots[dir] = &lockedRoot{root, lock}
 	return root, nil
+}
+
+// enterable refuses a directory that the users of this node's scripts cannot reach: what
+// is in it would be of no use.
+func (s *shelf) enterable(dir string) error {
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return err
+	}
+	if closed := s.closed(real); closed != "" {
+		return fmt.Errorf("scripts may not enter %s, so they could not read what is in %s: chmod o+x %s, or choose another directory for preload_dirs", closed, dir, closed)
+	}
+	return nil
 }
 
 // lockName is the file that shows whose a directory is.

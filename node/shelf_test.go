@@ -27,6 +27,7 @@ type testShelf struct {
 	copies  int
 	losings int
 	saved   map[string]placed
+	barred  string // a directory that scripts may not enter, or empty
 }
 
 func newTestShelf(t *testing.T, dir string) *testShelf {
@@ -48,7 +49,8 @@ func (s *testShelf) restart() {
 		}
 	}
 	s.shelf = &shelf{
-		dirs: []string{s.dir}, roots: map[string]*lockedRoot{}, kept: map[string]*keeping{}, placed: map[string]placed{},
+		closed: func(string) string { return s.barred },
+		dirs:   []string{s.dir}, roots: map[string]*lockedRoot{}, kept: map[string]*keeping{}, placed: map[string]placed{},
 		save: func(all map[string]placed) error { s.saved = all; return nil },
 		source: func(_ context.Context, d jobs.Digest, _ []jobs.NodeID) (io.ReadCloser, error) {
 			s.copies++
@@ -212,6 +214,21 @@ func TestShelfAfterAKill(t *testing.T) {
 	s.write("one", "changed, and a marker beside it")
 	s.restart()
 	s.mustKeep(p, 1, "put back: one")
+}
+
+// TestShelfThatScriptsCannotReach has no copy count that scripts could not read, and says
+// which directory is closed to them.
+func TestShelfThatScriptsCannotReach(t *testing.T) {
+	s := newTestShelf(t, filepath.Join(t.TempDir(), "shelf"))
+	p := s.preload(threeFiles)
+	s.barred = "/closed"
+	s.mustFail(p, "chmod o+x /closed")
+	s.barred = ""
+	s.mustKeep(p, 3, "")
+	s.barred = "/closed" // afterwards
+	s.mustFail(p, "chmod o+x /closed")
+	s.barred = ""
+	s.mustKeep(p, 0, "")
 }
 
 // TestShelfFailures never leave a marker.

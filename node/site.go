@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"seedmesh/jobs"
 	"seedmesh/node/blob"
@@ -35,6 +36,7 @@ type site struct {
 
 	mu      sync.Mutex // guards what follows
 	making  map[string]chan struct{}
+	checked map[string]checkedFile       // files of inputs that had their bytes
 	digests map[jobs.JobID][]jobs.Digest // blobs that jobs name in their specifications
 }
 
@@ -48,7 +50,7 @@ const (
 
 // openSite decides whether this node runs scripts.
 func (n *Node) openSite() error {
-	s := &site{n: n, making: map[string]chan struct{}{}, digests: map[jobs.JobID][]jobs.Digest{}}
+	s := &site{n: n, making: map[string]chan struct{}{}, checked: map[string]checkedFile{}, digests: map[jobs.JobID][]jobs.Digest{}}
 	n.site = s
 	s.fetch = func(ctx context.Context, d jobs.Digest, spec *scripts.Spec) error {
 		return n.fetch(ctx, d, s.sources(spec))
@@ -158,6 +160,9 @@ func (s *site) label(slot int) string {
 	if c.GPUVendor != "" {
 		words = append(words, jobs.VendorBegin+c.GPUVendor)
 	}
+	if s.memory != nil {
+		words = append(words, fmt.Sprintf("%s%d", jobs.MemoryBegin, s.memory.limit>>20))
+	}
 	return strings.Join(words, ",")
 }
 
@@ -167,12 +172,17 @@ func (s *site) group(slot uint32) string {
 }
 
 func (s *site) place(slot uint32) scripts.Place {
-	p := scripts.Place{Base: s.base, Name: strconv.FormatUint(uint64(slot), 10), Env: s.n.cfg.Node.scriptEnv(slot)}
+	p := scripts.Place{Base: s.base, Name: strconv.FormatUint(uint64(slot), 10), Env: s.n.cfg.Node.scriptEnv(slot), Installed: s.installed()}
 	s.users.apply(&p, slot)
 	if s.hides {
 		p.Hide = s.n.dir.path
 	}
 	return p
+}
+
+// installed is what tasks may name of what this node has by itself.
+func (s *site) installed() *scripts.Installed {
+	return &scripts.Installed{Path: os.Getenv("PATH"), Directories: s.n.cfg.Scripts.Directories}
 }
 
 // clear ends and removes what scripts of an earlier life of the node have left.
@@ -235,7 +245,7 @@ func (s *site) file(ctx context.Context, spec *scripts.Spec, d jobs.Digest, exec
 // is missing or damaged is fetched, from whoever has it.
 func (s *site) makeFile(ctx context.Context, spec *scripts.Spec, d jobs.Digest, name string, exec bool) error {
 	at := path.Join(inputsDir, name)
-	if _, err := s.root.Lstat(at); err == nil {
+	if s.whole(d, at) {
 		return nil
 	}
 	mode := fs.FileMode(readOnly)
@@ -249,6 +259,53 @@ func (s *site) makeFile(ctx context.Context, spec *scripts.Spec, d jobs.Digest, 
 		}
 	}
 	return err
+}
+
+// checkedFile is a file that had its bytes at some moment.
+type checkedFile struct {
+	info fs.FileInfo
+	when time.Time
+}
+
+// checkedFor is how long a file of inputs that seems unchanged is not read again: a disk
+// loses bytes without a word.
+const checkedFor = 10 * time.Minute
+
+// whole tells whether a file of inputs is there with its bytes. One that is damaged is
+// removed.
+func (s *site) whole(d jobs.Digest, at string) bool {
+	info, err := s.root.Lstat(at)
+	if err != nil {
+		return false
+	}
+	s.mu.Lock()
+	was := s.checked[at]
+	s.mu.Unlock()
+	if was.info != nil && os.SameFile(was.info, info) && was.info.Size() == info.Size() && was.info.ModTime().Equal(info.ModTime()) && time.Since(was.when) < checkedFor {
+		return true
+	}
+	if s.hasBytes(d, at) {
+		s.mu.Lock()
+		s.checked[at] = checkedFile{info, time.Now()}
+		s.mu.Unlock()
+		return true
+	}
+	s.n.cfg.Logger.Error("an input is damaged on this disk: it is made again", "file", filepath.Join(s.base, at))
+	if err := s.root.Remove(at); err != nil {
+		s.n.cfg.Logger.Error("a damaged input stays", "err", err)
+	}
+	return false
+}
+
+func (s *site) hasBytes(d jobs.Digest, at string) bool {
+	f, err := s.root.Open(at)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	h := sha256.New()
+	_, err = io.Copy(h, f)
+	return err == nil && jobs.Digest(h.Sum(nil)) == d
 }
 
 // copyBlob makes a file of a blob that has its digest.
@@ -367,6 +424,9 @@ func (s *site) sweep(files []fs.DirEntry, wanted map[jobs.Digest]bool) error {
 		if b, err := hex.DecodeString(digits); err == nil && len(b) == len(jobs.Digest{}) && wanted[jobs.Digest(b)] {
 			continue
 		}
+		s.mu.Lock()
+		delete(s.checked, path.Join(inputsDir, e.Name()))
+		s.mu.Unlock()
 		if err := s.root.Remove(path.Join(inputsDir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

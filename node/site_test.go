@@ -135,6 +135,16 @@ func TestSiteVerifies(t *testing.T) {
 	if b, err := os.ReadFile(filepath.Join(s.base, inputsDir, name)); err != nil || string(b) != "input" {
 		t.Errorf("the file is %q, %v", b, err)
 	}
+	at := filepath.Join(s.base, inputsDir, name)
+	if err := errors.Join(os.Chmod(at, 0o600), os.WriteFile(at, []byte("other bytes"), 0o600)); err != nil { // as a disk, or a trusted script, may
+		t.Fatal(err)
+	}
+	if _, err := s.file(t.Context(), &scripts.Spec{}, d, false); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(at); err != nil || string(b) != "input" {
+		t.Errorf("a file that was damaged behind the first use is %q, %v", b, err)
+	}
 }
 
 // TestEachSlotHasAUser gives every slot of a node a number of its own, and two
@@ -203,18 +213,19 @@ func TestSiteRefuses(t *testing.T) {
 // TestSlotsThatTakeTasks labels the first slots of a node, and none where scripts are refused.
 func TestSlotsThatTakeTasks(t *testing.T) {
 	s := newSite(t)
-	s.n.cfg.Node.MaxScripts = 2
-	if s.label(1) != "" || s.label(2) != jobs.SeedsOnly {
+	s.n.cfg.Node.MaxScripts, s.memory.limit = 2, 600<<20
+	if s.label(1) != "mib:600" || s.label(2) != jobs.SeedsOnly+",mib:600" {
 		t.Errorf("the labels are %q and %q", s.label(1), s.label(2))
 	}
-	if s.n.cfg.Node.MaxScripts = 0; s.label(200) != "" {
+	if s.n.cfg.Node.MaxScripts = 0; s.label(200) != "mib:600" {
 		t.Errorf("without a limit the label is %q", s.label(200))
 	}
 	s.n.cfg.Node.Labels, s.n.cfg.Node.GPUVendor = []string{"fast", "big"}, "amd"
-	if got := s.label(0); got != "label:fast,label:big,vendor:amd" {
+	if got := s.label(0); got != "label:fast,label:big,vendor:amd,mib:600" {
 		t.Errorf("the label is %q", got)
 	}
 	s.n.cfg.Node.Labels, s.n.cfg.Node.GPUVendor = nil, ""
+	s.memory = nil
 	if s.root = nil; s.label(0) != jobs.SeedsOnly {
 		t.Errorf("where scripts are refused the label is %q", s.label(0))
 	}

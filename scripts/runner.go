@@ -64,6 +64,21 @@ type Attempt struct {
 // ErrNotStarted says that an attempt's Start forbade it.
 var ErrNotStarted = errors.New("scripts: the task may not be started")
 
+// LinksFor is those of a job's inputs that one of its tasks finds in its working
+// directory; all has a link for each input of the specification, in its order.
+func (s *Spec) LinksFor(t Task, all []Link) []Link {
+	if !slices.ContainsFunc(s.Inputs, func(in Input) bool { return in.Own }) || len(all) != len(s.Inputs) {
+		return all
+	}
+	var links []Link
+	for i, in := range s.Inputs {
+		if !in.Own || slices.Contains(t.Inputs, in.Path) {
+			links = append(links, all[i])
+		}
+	}
+	return links
+}
+
 // OutputPath is where output k of a task lies, relative to the base, when its
 // attempt has succeeded: outside of the working directory.
 func OutputPath(place string, task uint64, k int) string {
@@ -597,25 +612,32 @@ func (r *Runner) mayRun(at string) bool {
 	if err != nil {
 		return false
 	}
-	for file := true; ; file = false {
+	info, err := os.Stat(at)
+	return err == nil && info.Mode().IsRegular() && r.place.Closed(at) == ""
+}
+
+// Closed is the first path, from the given one without symbolic links up to the root,
+// that the place's user may not execute or enter, by its mode; empty when there is none.
+func (p Place) Closed(at string) string {
+	for {
 		var st unix.Stat_t
-		if unix.Stat(at, &st) != nil || file && st.Mode&unix.S_IFMT != unix.S_IFREG {
-			return false
+		if unix.Stat(at, &st) != nil {
+			return at
 		}
 		bit := uint32(0o001)
 		switch {
-		case r.place.UID < 0:
+		case p.UID < 0:
 			bit = 0o111
-		case int(st.Uid) == r.place.UID:
+		case int(st.Uid) == p.UID:
 			bit = 0o100
-		case int(st.Gid) == r.place.GID, slices.Contains(r.place.Groups, st.Gid):
+		case int(st.Gid) == p.GID, slices.Contains(p.Groups, st.Gid):
 			bit = 0o010
 		}
 		if st.Mode&bit == 0 {
-			return false
+			return at
 		}
 		if at == "/" {
-			return true
+			return ""
 		}
 		at = filepath.Dir(at)
 	}

@@ -71,6 +71,7 @@ type Task struct {
 	ID      string   `json:"id,omitempty"` // the user's name for it; empty for its number
 	Argv    []string `json:"argv"`
 	Outputs []string `json:"outputs,omitempty"` // that this task must make, beside those of the job
+	Inputs  []string `json:"inputs,omitempty"`  // paths of the job's inputs for tasks that name them, which this one does
 	As      []string `json:"as,omitempty"`      // the outputs' paths as the user wrote them, where they differ
 	// TimeoutMS is this task's own limit, 0 for the job's.
 	TimeoutMS uint64 `json:"timeout_ms,omitempty"`
@@ -88,6 +89,7 @@ type Input struct {
 	Digest Digest `json:"digest"`
 	Bytes  int64  `json:"bytes"`
 	Exec   bool   `json:"exec,omitempty"`
+	Own    bool   `json:"own,omitempty"` // only for tasks that name it
 }
 
 // Listing names the blob that has the tasks of a job, as [WriteList] writes it.

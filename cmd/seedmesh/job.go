@@ -62,6 +62,9 @@ func printJob(e *env, j *meshv1.JobInfo, asJSON bool) error {
 		t.row("generator", j.GetGenerator())
 	}
 	t.row("state", j.GetState())
+	if waits := j.GetWaits(); waits != "" {
+		t.row("waits", waits)
+	}
 	t.row("priority", strconv.FormatInt(int64(j.GetPriority()), 10))
 	t.row("done", fmt.Sprintf("%s of %s (%.1f%%)", j.GetDone(), j.GetTotal(), 100*progressOf(j).share))
 	rate := fmt.Sprintf("%s %s/s", big(j.GetRate()), j.GetKind())

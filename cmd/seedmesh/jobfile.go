@@ -153,7 +153,7 @@ func (f *fileFlags) entry(s *shipment, t object, where string) (n entry, err err
 	keys := pflag.NewFlagSet("", pflag.ContinueOnError)
 	id, script := keys.String("id", "", ""), keys.String("script", "", "")
 	argv, args := keys.StringArray("command", nil, ""), keys.StringArray("args", nil, "")
-	output, needs := keys.StringArray("output", nil, ""), keys.StringArray("needs", nil, "")
+	input, output, needs := keys.StringArray("input", nil, ""), keys.StringArray("output", nil, ""), keys.StringArray("needs", nil, "")
 	timeout, gpu := keys.Duration("timeout", 0, ""), keys.Int("gpu-id", 0, "")
 	if text, ok := scalar(t["id"]); ok {
 		where += fmt.Sprintf(" (%s)", clip(text))
@@ -177,6 +177,9 @@ func (f *fileFlags) entry(s *shipment, t object, where string) (n entry, err err
 		return n, within(where, err)
 	}
 	n.task.Argv = append(n.task.Argv, *args...)
+	if n.task.Inputs, err = s.addOwn(*input); err != nil {
+		return n, within(where, err)
+	}
 	return n, within(where, n.task.Validate())
 }
 

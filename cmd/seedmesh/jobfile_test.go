@@ -58,9 +58,10 @@ func write(t *testing.T, name, text string) {
 
 // TestJobFileOfTasks puts what a task needs in front of it.
 func TestJobFileOfTasks(t *testing.T) {
-	files(t, "work.py", "run.sh")
+	files(t, "work.py", "run.sh", "mine.csv")
 	write(t, "job.toml", `[[task]]
 id = "b"
+input = ["mine.csv", "work.py"]
 command = ["./run.sh", "x"]
 needs = ["a", "a:any"]
 timeout = "5s"
@@ -81,10 +82,35 @@ output = ["o.json"]
 	}
 	for i, want := range []scripts.Task{
 		{ID: "a", Argv: []string{"python3", "-u", "work.py", "--n", "7", "0.5"}, Outputs: []string{"o.json"}},
-		{ID: "b", Argv: []string{"./run.sh", "x"}, TimeoutMS: 5000, GPU: new(int), Needs: []uint64{0}, NeedsAny: []uint64{0}},
+		{ID: "b", Argv: []string{"./run.sh", "x"}, Inputs: []string{"mine.csv", "work.py"}, TimeoutMS: 5000, GPU: new(int), Needs: []uint64{0}, NeedsAny: []uint64{0}},
 	} {
 		if got, err := l.Task(uint64(i)); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v, %v, want %+v", got, err, want)
+		}
+	}
+}
+
+// TestOwnInputs gives a file to the tasks that name it, and to all when one runs it.
+func TestOwnInputs(t *testing.T) {
+	files(t, "work.py", "run.sh", "mine.csv")
+	write(t, "job.toml", "input = [\"run.sh\"]\n[[task]]\nid = \"b\"\ncommand = [\"cat\", \"x\"]\ninput = [\"mine.csv\", \"work.py\", \"run.sh\"]\n[[task]]\nid = \"a\"\nscript = \"work.py\"\n")
+	_, spec, r := submitted(t, "script", "job.toml")
+	if r.code != 0 || len(spec.Inputs) != 3 {
+		t.Fatal(r, spec)
+	}
+	links := make([]scripts.Link, len(spec.Inputs))
+	for i, in := range spec.Inputs {
+		links[i].Path = in.Path
+		if own := in.Path == "mine.csv"; in.Own != own {
+			t.Errorf("%s is for some tasks: %t", in.Path, in.Own)
+		}
+	}
+	for _, tt := range []struct {
+		task scripts.Task
+		want int
+	}{{scripts.Task{}, 2}, {scripts.Task{Inputs: []string{"mine.csv"}}, 3}} {
+		if got := spec.LinksFor(tt.task, links); len(got) != tt.want {
+			t.Errorf("a task with %q has the inputs %v, want %d", tt.task.Inputs, got, tt.want)
 		}
 	}
 }

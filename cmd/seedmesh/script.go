@@ -39,7 +39,8 @@ Instead of a command there may be tasks:
   id = "train"
   script = "train.py"           # and args, or command = ["python3", "train.py", ...]
   args = ["--out", "model.bin"]
-  output = ["model.bin"]        # beside those of all; input is for all
+  input = ["train.csv"]         # that this task alone has, beside those of all
+  output = ["model.bin"]        # beside those of all
   timeout = "10m"
 
   [[task]]

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"connectrpc.com/connect"
@@ -26,6 +27,7 @@ type shipment struct {
 	paths  map[string]string         // local path of each input
 	temps  []string                  // files that were written for it
 	parted string                    // the input that is split: tasks have parts of it
+	own    bool                      // what is added now is for one task
 }
 
 // remove deletes the files that were written for the shipment.
@@ -78,6 +80,9 @@ func (s *shipment) add(name string) (string, error) {
 func (s *shipment) addFile(local, to string, info fs.FileInfo) error {
 	if was, there := s.paths[to]; there {
 		if was == local {
+			if i := slices.IndexFunc(s.inputs, func(in scripts.Input) bool { return in.Path == to }); !s.own && i >= 0 {
+				s.inputs[i].Own = false
+			}
 			return nil
 		}
 		return &usageError{what: fmt.Sprintf("two inputs have the path %s: %s and %s", to, was, local), next: "rename one of them, or name both by paths below this directory"}
@@ -96,8 +101,26 @@ func (s *shipment) addFile(local, to string, info fs.FileInfo) error {
 	}
 	d := scripts.Digest(h.Sum(nil))
 	s.paths[to], s.local[d] = local, local
-	s.inputs = append(s.inputs, scripts.Input{Path: to, Digest: d, Bytes: n, Exec: info.Mode()&0o111 != 0})
+	s.inputs = append(s.inputs, scripts.Input{Path: to, Digest: d, Bytes: n, Exec: info.Mode()&0o111 != 0, Own: s.own})
 	return nil
+}
+
+// addOwn takes files and directories that one task has for itself, and gives their paths.
+func (s *shipment) addOwn(names []string) (paths []string, err error) {
+	s.own = true
+	defer func() { s.own = false }()
+	for _, name := range names {
+		to, err := s.add(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, in := range s.inputs {
+			if in.Path == to || strings.HasPrefix(in.Path, to+"/") {
+				paths = append(paths, in.Path)
+			}
+		}
+	}
+	return paths, nil
 }
 
 // blobMessage is how many bytes of a blob travel in one message.

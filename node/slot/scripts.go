@@ -65,6 +65,9 @@ func scriptsCommand(id uint64, t Task) *slotpb.Command {
 		Id: id, Spec: s.Spec, List: s.List, First: t.Range.First, Last: t.Range.Last, Attempt: s.Attempt, Leave: monotonic(s.Leave), Memory: s.Memory, Batch: s.Batch,
 		Place: &slotpb.Place{Base: s.Place.Base, Name: s.Place.Name, Uid: int64(s.Place.UID), Gid: int64(s.Place.GID), Env: s.Place.Env, Group: s.Group, Groups: s.Place.Groups, Hide: s.Place.Hide},
 	}
+	if s.Place.Installed != nil {
+		m.Place.Directories = s.Place.Installed.Directories
+	}
 	for _, l := range s.Links {
 		m.Links = append(m.Links, &slotpb.Link{Source: l.Source, Path: l.Path})
 	}

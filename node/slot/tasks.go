@@ -65,6 +65,7 @@ func (l *leave) use(ctx context.Context) (started func(), err error) {
 // runnerFor is the runner of a place; it is made once, for all jobs.
 func (s *server) runnerFor(m *slotpb.Place) (*scripts.Runner, error) {
 	p := scripts.Place{Base: m.GetBase(), Name: m.GetName(), UID: int(m.GetUid()), GID: int(m.GetGid()), Groups: m.GetGroups(), Hide: m.GetHide(), Env: m.GetEnv(), Slot: s.index}
+	p.Installed = &scripts.Installed{Path: os.Getenv("PATH"), Directories: m.GetDirectories()}
 	if s.runner != nil && reflect.DeepEqual(p, s.place) {
 		return s.runner, nil
 	}
@@ -228,7 +229,7 @@ func (t *taskRun) run(ctx context.Context, m *slotpb.Scripts) error {
 			return &Error{Class: BadTask, Message: err.Error(), Err: err}
 		}
 		last = n
-		a := scripts.Attempt{Spec: t.spec, Task: task, Number: n, Count: m.Attempt, Links: links, Memory: m.Memory, Start: t.job.leave.use}
+		a := scripts.Attempt{Spec: t.spec, Task: task, Number: n, Count: m.Attempt, Links: t.spec.LinksFor(task, links), Memory: m.Memory, Start: t.job.leave.use}
 		if t.items != nil {
 			last += min(max(m.Batch, 1)-1, m.Last-n)
 			a.Part = &scripts.Part{Split: t.spec.Split, Items: t.items, First: n, Last: last}

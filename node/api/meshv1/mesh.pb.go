@@ -1036,6 +1036,7 @@ type JobInfo struct {
 	Index            uint64                 `protobuf:"varint,26,opt,name=index,proto3" json:"index,omitempty"`                                 // log index that this shows
 	BusySeconds      float64                `protobuf:"fixed64,27,opt,name=busy_seconds,json=busySeconds,proto3" json:"busy_seconds,omitempty"` // slot time of committed pieces
 	Type             string                 `protobuf:"bytes,28,opt,name=type,proto3" json:"type,omitempty"`                                    // sieve, reverse_sieve, analysis, correlation or script
+	Waits            string                 `protobuf:"bytes,29,opt,name=waits,proto3" json:"waits,omitempty"`                                  // what a script job that no slot works on waits for; empty when for nothing
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -1262,6 +1263,13 @@ func (x *JobInfo) GetBusySeconds() float64 {
 func (x *JobInfo) GetType() string {
 	if x != nil {
 		return x.Type
+	}
+	return ""
+}
+
+func (x *JobInfo) GetWaits() string {
+	if x != nil {
+		return x.Waits
 	}
 	return ""
 }
@@ -4769,7 +4777,7 @@ const file_mesh_proto_rawDesc = "" +
 	"JobRequest\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x17\n" +
 	"\await_ms\x18\x02 \x01(\x04R\x06waitMs\x12\"\n" +
-	"\flinearizable\x18\x03 \x01(\bR\flinearizable\"\xfd\x05\n" +
+	"\flinearizable\x18\x03 \x01(\bR\flinearizable\"\x93\x06\n" +
 	"\aJobInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -4802,7 +4810,8 @@ const file_mesh_proto_rawDesc = "" +
 	"\arecords\x18\x19 \x01(\x04R\arecords\x12\x14\n" +
 	"\x05index\x18\x1a \x01(\x04R\x05index\x12!\n" +
 	"\fbusy_seconds\x18\x1b \x01(\x01R\vbusySeconds\x12\x12\n" +
-	"\x04type\x18\x1c \x01(\tR\x04type\"p\n" +
+	"\x04type\x18\x1c \x01(\tR\x04type\x12\x14\n" +
+	"\x05waits\x18\x1d \x01(\tR\x05waits\"p\n" +
 	"\x0eControlRequest\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12\x1a\n" +

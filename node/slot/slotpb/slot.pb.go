@@ -437,9 +437,10 @@ type Place struct {
 	Uid           int64                  `protobuf:"varint,3,opt,name=uid,proto3" json:"uid,omitempty"`
 	Gid           int64                  `protobuf:"varint,4,opt,name=gid,proto3" json:"gid,omitempty"`
 	Env           []string               `protobuf:"bytes,5,rep,name=env,proto3" json:"env,omitempty"`
-	Group         string                 `protobuf:"bytes,6,opt,name=group,proto3" json:"group,omitempty"`           // name of the control group to make where that can be had
-	Groups        []uint32               `protobuf:"varint,7,rep,packed,name=groups,proto3" json:"groups,omitempty"` // of the user
-	Hide          string                 `protobuf:"bytes,8,opt,name=hide,proto3" json:"hide,omitempty"`             // directory that scripts of the node's own user must not see
+	Group         string                 `protobuf:"bytes,6,opt,name=group,proto3" json:"group,omitempty"`             // name of the control group to make where that can be had
+	Groups        []uint32               `protobuf:"varint,7,rep,packed,name=groups,proto3" json:"groups,omitempty"`   // of the user
+	Hide          string                 `protobuf:"bytes,8,opt,name=hide,proto3" json:"hide,omitempty"`               // directory that scripts of the node's own user must not see
+	Directories   []string               `protobuf:"bytes,9,rep,name=directories,proto3" json:"directories,omitempty"` // of scripts that tasks may name though they were not sent along
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -528,6 +529,13 @@ func (x *Place) GetHide() string {
 		return x.Hide
 	}
 	return ""
+}
+
+func (x *Place) GetDirectories() []string {
+	if x != nil {
+		return x.Directories
+	}
+	return nil
 }
 
 // Leave says until when tasks may be started: nanoseconds of the system's
@@ -1396,7 +1404,7 @@ const file_slot_proto_rawDesc = "" +
 	"\x05batch\x18\v \x01(\x04R\x05batch\"2\n" +
 	"\x04Link\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x12\n" +
-	"\x04path\x18\x02 \x01(\tR\x04path\"\xa7\x01\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\"\xc9\x01\n" +
 	"\x05Place\x12\x12\n" +
 	"\x04base\x18\x01 \x01(\tR\x04base\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
@@ -1405,7 +1413,8 @@ const file_slot_proto_rawDesc = "" +
 	"\x03env\x18\x05 \x03(\tR\x03env\x12\x14\n" +
 	"\x05group\x18\x06 \x01(\tR\x05group\x12\x16\n" +
 	"\x06groups\x18\a \x03(\rR\x06groups\x12\x12\n" +
-	"\x04hide\x18\b \x01(\tR\x04hide\"-\n" +
+	"\x04hide\x18\b \x01(\tR\x04hide\x12 \n" +
+	"\vdirectories\x18\t \x03(\tR\vdirectories\"-\n" +
 	"\x05Leave\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05until\x18\x02 \x01(\x03R\x05until\",\n" +
