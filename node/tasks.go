@@ -260,9 +260,8 @@ func (p *pieces) close(more bool) {
 // blames tells whether an attempt's end is the fault of the task that ran; over says
 // that nothing of it counts, because the claim is gone or the node stops.
 func blames(err error) (charge, over bool) {
-	var executor *slot.Error
 	switch {
-	case err == nil, errors.Is(err, errNoRoom), errors.As(err, &executor) && executor.Class == slot.Stuck:
+	case err == nil, errors.Is(err, errNoRoom), isStuck(err):
 		return false, false
 	case errors.Is(err, context.Canceled), errors.Is(err, slot.ErrClosed):
 		return false, true

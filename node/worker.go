@@ -31,6 +31,7 @@ type worker struct {
 	kept *room // by the attempt that ran last; its own goroutine's
 
 	proof  proof
+	parked time.Time     // until when the slot takes no work, for processes that do not die; its own goroutine's
 	checks chan *recheck // searches for other nodes, which wait for their turn
 	barred bool          // the slot is quarantined; run's own
 
@@ -199,12 +200,12 @@ func (w *worker) look(ctx context.Context, ended chan<- finished) {
 	case running && paused:
 		w.stopHere()
 	case running:
-	case paused || !w.proof.fit():
+	case paused || !w.fit():
 		w.giveBack(ctx, claims)
 	default:
 		w.startNext(ctx, claims, ended)
 	}
-	if want := uint32(len(claims) + 1); want <= 2 && offered[want-1] && w.proof.fit() && w.n.session.fresh() && w.n.canStore() {
+	if want := uint32(len(claims) + 1); want <= 2 && offered[want-1] && w.fit() && w.n.session.fresh() && w.n.canStore() {
 		w.n.proposeSoon(ctx, &jobs.Take{Slot: w.id, Incarnation: w.n.incarnationNow(), Want: want})
 	}
 }
@@ -408,6 +409,9 @@ func (w *worker) settle(ctx context.Context, f finished) {
 	last := f.last
 	w.mu.Unlock()
 	w.proof.worked(f.err)
+	if isStuck(f.err) {
+		w.parked = time.Now().Add(stuckRest)
+	}
 	w.n.goDo(func() {
 		defer w.forsake(f.claim.Fence)
 		switch {
@@ -426,6 +430,18 @@ func (w *worker) settle(ctx context.Context, f finished) {
 		}
 	})
 }
+
+// stuckRest is how long a slot takes no work in which processes of an earlier task do
+// not die; then it tries again.
+const stuckRest = 10 * time.Second
+
+func isStuck(err error) bool {
+	var executor *slot.Error
+	return errors.As(err, &executor) && executor.Class == slot.Stuck
+}
+
+// fit tells whether the slot may be given work now.
+func (w *worker) fit() bool { return w.proof.fit() && !time.Now().Before(w.parked) }
 
 // cutAt gives up what an executor did beyond the last unit that its claim,
 // trimmed in the meantime, still has.

@@ -155,7 +155,7 @@ func errorReport(id uint64, class Class, message string) *slotpb.Report {
 func parseError(m *slotpb.Error) *Error {
 	e := &Error{Class: Class(m.Class), Message: m.Message}
 	switch e.Class {
-	case BadTask, Unsupported, Failed, cancelled:
+	case BadTask, Unsupported, Failed, Stuck, cancelled:
 	default:
 		e.Class = Protocol
 		e.Message = fmt.Sprintf("it reports %.40q: %s", m.Class, m.Message)

@@ -249,6 +249,9 @@ func TestStuckEndsTheClaim(t *testing.T) {
 	if got, err := r.result(outcome{true, 2, kernels.AccountOf(last), 0}); err != nil || got.Last != 2 {
 		t.Errorf("result = %+v, %v", got, err)
 	}
+	if e := parseError(&slotpb.Error{Class: string(Stuck)}); e.Class != Stuck {
+		t.Errorf("what a stuck executor reports is read as %v", e)
+	}
 	if fatal(&Error{Class: Stuck}) {
 		t.Error("the executor whose children they are is ended")
 	}
