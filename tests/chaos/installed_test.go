@@ -8,21 +8,6 @@ import (
 	"testing"
 )
 
-// openDir makes a directory below a mesh's that scripts of other users can enter.
-func openDir(m *mesh, name string) string {
-	m.Helper()
-	dir := filepath.Join(m.dir, name)
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		m.Fatal(err)
-	}
-	for up := dir; up != "/tmp" && up != "/"; up = filepath.Dir(up) {
-		if err := os.Chmod(up, 0o755); err != nil {
-			m.Fatal(err)
-		}
-	}
-	return dir
-}
-
 func put(t *testing.T, name, text string) {
 	t.Helper()
 	if err := os.WriteFile(name, []byte(text), 0o755); err != nil {
@@ -34,7 +19,7 @@ func put(t *testing.T, name, text string) {
 // and refuses others before the job is taken, as it does tasks that fit nowhere.
 func TestWhatIsInstalled(t *testing.T) {
 	m := newMesh(t, 0, "")
-	allowed, other, closed := openDir(m, "jobs"), openDir(m, "other"), filepath.Join(m.dir, "closed")
+	allowed, other, closed := m.openDir("jobs"), m.openDir("other"), filepath.Join(m.dir, "closed")
 	for _, dir := range []string{allowed, other} {
 		put(t, filepath.Join(dir, "run.sh"), "#!/bin/sh\necho ran $1\n")
 	}
@@ -101,7 +86,7 @@ func TestWaits(t *testing.T) {
 // files of their own, and a matrix.
 func TestJobFile(t *testing.T) {
 	m := newMesh(t, 2, oneThread)
-	work := openDir(m, "work")
+	work := m.openDir("work")
 	t.Chdir(work)
 	data := m.nodes[1].dir
 	for name, text := range map[string]string{
