@@ -93,13 +93,11 @@ func (b *beat) answer(leader string, question []byte) []byte {
 	if _, followed := r.LeaderWithID(); r.State() != raft.Follower || r.CurrentTerm() != term || string(followed) != leader {
 		return nil
 	}
-	self := b.EncodePeer(raft.ServerID(leader), raft.ServerAddress(leader))
 	answer := make(chan raft.RPCResponse, 1)
 	(*handle)(raft.RPC{
 		Command: &raft.AppendEntriesRequest{
-			RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(leader), Addr: self},
+			RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(leader), Addr: b.EncodePeer(raft.ServerID(leader), raft.ServerAddress(leader))},
 			Term:      term,
-			Leader:    self,
 		},
 		RespChan: answer,
 	})
