@@ -97,7 +97,7 @@ func TestWithoutNVRTC(t *testing.T) {
 	}
 	defer with.Close()
 	codes := codeCache(t.TempDir())
-	if codes.path(with, "passed", "") == codes.path(d.(*vetted).driver, "passed", "") {
+	if codes.path(with.Identity(), "passed", "") == codes.path(d.(*vetted).driver.Identity(), "passed", "") {
 		t.Error("a device that passed with NVRTC has passed without it")
 	}
 	if _, err := d.(*vetted).driver.Compile("source"); !errors.Is(err, gpu.ErrNoCompiler) {
@@ -180,7 +180,7 @@ func TestPTXRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer d.Close()
-			err = Vet(t.Context(), d, false, func() {})
+			err = Vet(t.Context(), d, "", false, func() {})
 			if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "embedded PTX") {
 				t.Errorf("Vet = %.600v, want %q", err, tt.want)
 			}

@@ -202,7 +202,7 @@ func TestVettedRefusesLibraries(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer d.Close()
-				if err := Vet(t.Context(), d, false, func() {}); err == nil || !strings.Contains(err.Error(), tt.want) {
+				if err := Vet(t.Context(), d, "", false, func() {}); err == nil || !strings.Contains(err.Error(), tt.want) {
 					t.Errorf("Vet = %.300v, want %q", err, tt.want)
 				}
 			})

@@ -73,7 +73,7 @@ func checkOne(t *testing.T, d Device) {
 		fmt.Fprintf(table, "  %s\t%s\n", what, result)
 	}
 	began := time.Now()
-	err := Vet(t.Context(), d, false, func() {})
+	err := Vet(t.Context(), d, "", false, func() {})
 	row("conformance", fmt.Sprintf("passed in %.1f s", time.Since(began).Seconds()), err)
 	if err != nil {
 		return

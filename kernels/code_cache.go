@@ -21,7 +21,7 @@ type codeCache string
 
 // load readies a program, and compiles it when it is not there or does not load.
 func (c codeCache) load(d driver, source string) (program, error) {
-	path := c.path(d, "program", source)
+	path := c.path(d.Identity(), "program", source)
 	if path != "" {
 		if code, ok := c.read(path); ok {
 			if p, err := d.Load(code, maxLaunchItems, maxLaunchFound); err == nil {
@@ -39,12 +39,12 @@ func (c codeCache) load(d driver, source string) (program, error) {
 	return d.Load(code, maxLaunchItems, maxLaunchFound)
 }
 
-// path is where something for a driver is kept.
-func (c codeCache) path(d driver, kind, source string) string {
+// path is where something for a device, as its driver names itself and it, is kept.
+func (c codeCache) path(identity, kind, source string) string {
 	if c == "" {
 		return ""
 	}
-	digest := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s", kind, d.Identity(), source))
+	digest := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s", kind, identity, source))
 	return filepath.Join(string(c), hex.EncodeToString(digest[:])+"."+kind)
 }
 

@@ -78,17 +78,30 @@ func (b buggy) Prepare(ctx context.Context, s *Search) (Searcher, error) {
 	return c, nil
 }
 
-// TestVetAgain has a CPU pass the suite when it has to again, and only then.
-func TestVetAgain(t *testing.T) {
-	for again, want := range map[bool]bool{false: false, true: true} {
+// TestVetCPU has a CPU pass the suite once, and again when it has to.
+func TestVetCPU(t *testing.T) {
+	programs := t.TempDir()
+	for _, tt := range []struct {
+		name       string
+		device     Device
+		again, run bool
+	}{
+		{"the first time", NewCPU(1), false, true},
+		{"the second time", NewCPU(1), false, false},
+		{"with more threads", NewCPU(2), false, false},
+		{"again", NewCPU(1), true, true},
+		{"without vectors", cpu{threads: 1}, false, true},
+	} {
 		steps := 0
-		if err := Vet(t.Context(), NewCPU(1), again, func() { steps++ }); err != nil || (steps > 0) != want {
-			t.Errorf("Vet(again: %t) = %v after %d searches", again, err, steps)
+		if err := Vet(t.Context(), tt.device, programs, tt.again, func() { steps++ }); err != nil || (steps > 0) != tt.run {
+			t.Errorf("%s: Vet = %v after %d searches", tt.name, err, steps)
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := Vet(ctx, NewCPU(1), true, func() {}); err == nil {
-		t.Error("a suite that is cut off was passed")
+	for range 2 {
+		if err := Vet(ctx, NewCPU(1), t.TempDir(), false, func() {}); err == nil {
+			t.Error("a suite that is cut off was passed")
+		}
 	}
 }

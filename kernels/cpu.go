@@ -2,7 +2,9 @@ package kernels
 
 import (
 	"context"
+	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +34,30 @@ type cpu struct {
 }
 
 func (cpu) Name() string { return "cpu" }
+
+// identity changes with the processor and with what is used of it.
+func (c cpu) identity() string {
+	unit := "no vectors"
+	if c.unit != nil {
+		unit = c.unit.name
+	}
+	return "cpu with " + unit + ", " + processor()
+}
+
+// processor is the model of this machine's CPU where the system tells it, or empty.
+func processor() string {
+	info, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(info)) {
+		if key, model, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == "model name" {
+			return strings.TrimSpace(model)
+		}
+	}
+	return ""
+}
+
 func (cpu) Close() error { return nil }
 
 func (c cpu) Prepare(ctx context.Context, s *Search) (Searcher, error) {

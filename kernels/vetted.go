@@ -21,19 +21,29 @@ func newVetted(name string, d driver, codes codeCache) *vetted {
 	return &vetted{accelerator: accelerator{name, d, codes}}
 }
 
-// Vet has an accelerator pass the conformance suite, unless it is known to have
-// passed with the same driver and build; a CPU, whose kernels are tested with the
-// program, only when it has to pass again. It calls step before every search that it makes, as a sign of life.
-func Vet(ctx context.Context, d Device, again bool, step func()) error {
+// Vet has a device pass the conformance suite, unless it is known to have passed with
+// the same driver and build. What a CPU has passed is kept in the directory programs; an
+// accelerator has its own. It calls step before every search that it makes, as a sign of life.
+func Vet(ctx context.Context, d Device, programs string, again bool, step func()) error {
 	switch d := d.(type) {
 	case *vetted:
 		return d.vet(ctx, step)
 	case cpu:
-		if again {
-			return conform(ctx, stepping{d, step}, representatives())
-		}
+		return codeCache(programs).vet(ctx, stepping{d, step}, d.identity(), again)
 	}
 	return nil
+}
+
+// vet runs the suite unless it is known to have been passed.
+func (c codeCache) vet(ctx context.Context, d Device, identity string, again bool) error {
+	known := c.path(identity, "passed", thisBuild())
+	if _, ok := c.read(known); ok && !again {
+		return nil
+	}
+	if err := conform(ctx, d, representatives()); err != nil {
+		return fmt.Errorf("%w; the device (%s) is not used", err, identity)
+	}
+	return c.write(known, nil)
 }
 
 // stepping is a device that tells of every search.
@@ -57,19 +67,12 @@ func (v *vetted) Prepare(ctx context.Context, s *Search) (Searcher, error) {
 	return v.accelerator.Prepare(ctx, s)
 }
 
-// vet runs the suite unless it is known to have been passed.
 func (v *vetted) vet(ctx context.Context, step func()) error {
-	known := v.codes.path(v.driver, "passed", thisBuild())
 	if v.passed {
 		return nil
 	}
-	if _, ok := v.codes.read(known); !ok || v.again {
-		if err := conform(ctx, stepping{&v.accelerator, step}, representatives()); err != nil {
-			return fmt.Errorf("%w; the device (%s) is not used", err, v.driver.Identity())
-		}
-		if err := v.codes.write(known, nil); err != nil {
-			return err
-		}
+	if err := v.codes.vet(ctx, stepping{&v.accelerator, step}, v.driver.Identity(), v.again); err != nil {
+		return err
 	}
 	v.passed = true
 	return nil

@@ -10,11 +10,12 @@ import (
 	"seedmesh/node/slot"
 )
 
-// A slot on an accelerator works once its device was opened and has passed the
-// conformance suite, and again after its executor failed. If the device does not
-// pass, or its executor keeps failing, the slot is quarantined until the node
-// starts again or a person releases it: others do its work, and everybody reads the reason in the ledger.
-// A slot of any kind that was released works once its device has passed again.
+// A slot works once its device was opened and has passed the conformance suite, which is
+// kept for each device, driver and build of the program; an accelerator passes it again after
+// its executor failed. If the device does not pass, or an accelerator's executor keeps failing,
+// the slot is quarantined until the node starts again or a person releases it: others do its
+// work, and everybody reads the reason in the ledger. A slot that was released works once its
+// device has passed again.
 
 // maxRelapses is how many times in a row an executor may fail at work although its
 // device passes.
@@ -22,8 +23,8 @@ const maxRelapses = 3
 
 // A proof is what a worker knows of its device. Its run alone uses it.
 type proof struct {
-	needed   bool       // the slot is on an accelerator
-	passed   bool       // and that may be used; true where none is needed
+	fragile  bool       // the slot is on an accelerator, whose driver may break under it
+	passed   bool       // and may be used
 	running  bool       // its executor is getting ready
 	doubted  bool       // its executor has failed at work since it passed
 	relapses int        // times that happened without a result between
@@ -34,8 +35,7 @@ type proof struct {
 }
 
 func newProof(device string) proof {
-	needed := slices.Contains(kernels.Accelerators(), device)
-	return proof{needed: needed, passed: !needed, results: make(chan error, 1)}
+	return proof{fragile: slices.Contains(kernels.Accelerators(), device), results: make(chan error, 1)}
 }
 
 // fit tells whether the slot may be given work.
@@ -95,7 +95,7 @@ func (w *worker) proved(ctx context.Context, err error) {
 func (p *proof) worked(err error) {
 	var failed *slot.Error
 	switch {
-	case !p.needed:
+	case !p.fragile:
 	case err == nil:
 		p.relapses = 0
 	case errors.As(err, &failed) && failed.Class != slot.BadTask:

@@ -339,7 +339,7 @@ func (p Plan) newRunner(ctx context.Context, d Device, s *kernels.Search, thread
 	if err != nil {
 		return nil, &uselessError{err}
 	}
-	if err := kernels.Vet(ctx, device, false, func() {}); err != nil {
+	if err := kernels.Vet(ctx, device, "", false, func() {}); err != nil {
 		return nil, &uselessError{errors.Join(err, device.Close())}
 	}
 	searcher, err := device.Prepare(ctx, s)

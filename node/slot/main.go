@@ -126,7 +126,7 @@ func openDevice(ctx context.Context, c deviceConfig, stdout io.Writer) (kernels.
 		err = lockGPU(ctx, c.accelerator.Locks, pci)
 	}
 	if err == nil {
-		err = kernels.Vet(ctx, d, c.accelerator.Again, func() { _ = writeMessage(stdout, kindReport, progressReport(0, 0)) })
+		err = kernels.Vet(ctx, d, c.accelerator.Programs, c.accelerator.Again, func() { _ = writeMessage(stdout, kindReport, progressReport(0, 0)) })
 	}
 	if err != nil {
 		return nil, 0, errors.Join(remedied(err), d.Close())
