@@ -20,7 +20,7 @@ func TestWriteJSON(t *testing.T) {
 		"submit": {&meshv1.SubmitReply{Job: "0a"}, `{"job":"0a"}`},
 		"job": {
 			&meshv1.JobInfo{Id: "0a", Kind: "seeds", State: "running", Done: "5", Total: "18446744073709551616", Rate: 1.5, EtaSeconds: -1, Survivors: "2", Failures: math.MaxUint64, Priority: -3},
-			`{"id":"0a","name":"","kind":"seeds","state":"running","done":"5","total":"18446744073709551616","rate":1.5,"eta_seconds":-1,"survivors":"2","expected_by_chance":0,"failures":18446744073709551615,"retries":0,"steps_rate":0,"slots":0,"priority":-3,"generator":"","pieces":0,"reclaimed":0,"under_replicated":0,"lost":0,"failed":"","last_error":"","warning":"","elapsed_seconds":0,"records":0,"index":0,"busy_seconds":0,"type":""}`,
+			`{"id":"0a","name":"","kind":"seeds","state":"running","done":"5","total":"18446744073709551616","rate":1.5,"eta_seconds":-1,"survivors":"2","expected_by_chance":0,"failures":18446744073709551615,"retries":0,"steps_rate":0,"slots":0,"priority":-3,"generator":"","pieces":0,"reclaimed":0,"under_replicated":0,"lost":0,"failed":"","last_error":"","warning":"","elapsed_seconds":0,"records":0,"index":0,"busy_seconds":0,"type":"","waits":""}`,
 		},
 		"node": {
 			&meshv1.NodeInfo{Name: "a", Address: "h:1", State: "alive", Role: "voter", Leader: true, Version: "v", Slots: 2, Busy: 1},
