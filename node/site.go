@@ -182,7 +182,11 @@ func (s *site) place(slot uint32) scripts.Place {
 
 // installed is what tasks may name of what this node has by itself.
 func (s *site) installed() *scripts.Installed {
-	return &scripts.Installed{Path: os.Getenv("PATH"), Directories: s.n.cfg.Scripts.Directories}
+	var env []string
+	for slot := range s.n.cfg.slots() {
+		env = append(env, s.n.cfg.Node.scriptEnv(uint32(slot))...)
+	}
+	return scripts.InstalledAt(s.n.cfg.Scripts.Directories, env...)
 }
 
 // clear ends and removes what scripts of an earlier life of the node have left.

@@ -21,6 +21,18 @@ type Installed struct {
 	Directories []string // of scripts that were installed for tasks; absolute
 }
 
+// InstalledAt is what a node has whose process's PATH counts, and those that its own
+// configuration sets for tasks.
+func InstalledAt(directories []string, env ...string) *Installed {
+	i := &Installed{Path: os.Getenv("PATH"), Directories: directories}
+	for _, kv := range env {
+		if path, ok := strings.CutPrefix(kv, "PATH="); ok {
+			i.Path += string(filepath.ListSeparator) + path
+		}
+	}
+	return i
+}
+
 // notInstalledError says that a task names a script that it may not.
 type notInstalledError struct{ what string }
 

@@ -75,3 +75,19 @@ func run(t *testing.T, r *Runner, a Attempt) Outcome {
 	}
 	return o
 }
+
+// TestInstalledAt takes a program from the PATH that a node's configuration sets, as for a
+// virtual environment, and from no other of its kind.
+func TestInstalledAt(t *testing.T) {
+	i := InstalledAt([]string{"/opt/jobs"}, "HSA_ENABLE_SDMA=0", "PATH=/opt/venv/bin:/usr/bin")
+	for path, want := range map[string]bool{
+		"/opt/venv/bin/python3":       true,
+		"/opt/venv/bin/../lib/python": false,
+		"/opt/venv2/bin/python3":      false,
+		"/opt/jobs/run.sh":            true,
+	} {
+		if got := i.Allows(path); got != want {
+			t.Errorf("%s is allowed: %t, want %t", path, got, want)
+		}
+	}
+}

@@ -65,7 +65,7 @@ func (l *leave) use(ctx context.Context) (started func(), err error) {
 // runnerFor is the runner of a place; it is made once, for all jobs.
 func (s *server) runnerFor(m *slotpb.Place) (*scripts.Runner, error) {
 	p := scripts.Place{Base: m.GetBase(), Name: m.GetName(), UID: int(m.GetUid()), GID: int(m.GetGid()), Groups: m.GetGroups(), Hide: m.GetHide(), Env: m.GetEnv(), Slot: s.index}
-	p.Installed = &scripts.Installed{Path: os.Getenv("PATH"), Directories: m.GetDirectories()}
+	p.Installed = scripts.InstalledAt(m.GetDirectories(), p.Env...)
 	if s.runner != nil && reflect.DeepEqual(p, s.place) {
 		return s.runner, nil
 	}
