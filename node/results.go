@@ -265,7 +265,7 @@ const (
 func (n *Node) upkeep(ctx context.Context) {
 	n.reportLost(ctx)
 	swept, orphans, scrub := time.Now(), map[jobs.Digest]time.Time{}, scrub{}
-	for n.tick(ctx, upkeepEvery) {
+	for pause(ctx, upkeepEvery) {
 		scrub.round(n)
 		if !n.session.fresh() {
 			continue
