@@ -113,7 +113,10 @@ func TestOldTermsAreRead(t *testing.T) {
 	}{
 		"without more":       {[]byte{4, 1, 7, 1}, Terms{MaxParallel: 4, After: []Dependency{{7, true}}}, true},
 		"more, but nothing":  {[]byte{0x84, 0x80, 0x80, 0x80, 0x10, 0, 0, 0}, Terms{}, false},
-		"more than there is": {[]byte{0x84, 0x80, 0x80, 0x80, 0x20, 0}, Terms{}, false},
+		"more than there is": {[]byte{0x84, 0x80, 0x80, 0x80, 0x40, 0}, Terms{}, false},
+		"memory, but none":   {[]byte{0x84, 0x80, 0x80, 0x80, 0x20, 0, 0}, Terms{}, false},
+		"memory":             {[]byte{0x84, 0x80, 0x80, 0x80, 0x20, 0, 9}, Terms{MaxParallel: 4, MemoryMiB: 9}, true},
+		"memory and more":    {[]byte{0x84, 0x80, 0x80, 0x80, 0x30, 0, 1, 1, 'n', 5, 9}, Terms{MaxParallel: 4, Nodes: []string{"n"}, Ready: 5, MemoryMiB: 9}, true},
 		"more":               {[]byte{0x84, 0x80, 0x80, 0x80, 0x10, 0, 1, 1, 'n', 5}, Terms{MaxParallel: 4, Nodes: []string{"n"}, Ready: 5}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -121,7 +124,7 @@ func TestOldTermsAreRead(t *testing.T) {
 			x := coder{buf: tt.bytes, decoding: true}
 			got.fields(&x)
 			err := x.done()
-			if (err == nil) != tt.ok || tt.ok && (got.MaxParallel != tt.want.MaxParallel || !slices.Equal(got.After, tt.want.After) || !slices.Equal(got.Nodes, tt.want.Nodes) || got.Ready != tt.want.Ready) {
+			if (err == nil) != tt.ok || tt.ok && (got.MaxParallel != tt.want.MaxParallel || !slices.Equal(got.After, tt.want.After) || !slices.Equal(got.Nodes, tt.want.Nodes) || got.Ready != tt.want.Ready || got.MemoryMiB != tt.want.MemoryMiB) {
 				t.Fatalf("decoded %+v, %v, want %+v", got, err, tt.want)
 			}
 			if y := (coder{}); tt.ok {

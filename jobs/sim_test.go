@@ -208,7 +208,7 @@ func (m *sim) submit() {
 		m.wire = append(m.wire, Request{ID: m.requestID(), Command: c})
 		return
 	}
-	x := &SubmitTasks{Submit: *c, Terms: Terms{MaxParallel: uint32(m.IntN(3)), Ready: uint64(m.IntN(3) * m.IntN(100_000))}}
+	x := &SubmitTasks{Submit: *c, Terms: Terms{MaxParallel: uint32(m.IntN(3)), Ready: uint64(m.IntN(3) * m.IntN(100_000)), MemoryMiB: uint64(m.IntN(2) * m.IntN(3))}}
 	if all := m.leader.Jobs(); len(all) > 0 && m.IntN(2) == 0 {
 		x.After = append(x.After, Dependency{all[m.IntN(len(all))].ID, m.IntN(2) == 0})
 	}

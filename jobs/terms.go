@@ -24,6 +24,9 @@ type Terms struct {
 	// Ready is how many tasks, from the first, may start at once; those behind wait
 	// for a [Resolve]. 0 is all.
 	Ready uint64
+	// MemoryMiB is what each task is to have; a slot whose node says that it gives
+	// less takes none. 0 is any slot.
+	MemoryMiB uint64
 }
 
 // A Dependency makes a job wait for the end of another. When that one ends
@@ -33,9 +36,12 @@ type Dependency struct {
 	Any bool
 }
 
-// moreTerms is a bit beside MaxParallel that says that there is more than what the
-// first programs wrote.
-const moreTerms = 1 << 32
+// Bits beside MaxParallel say that there is more than what the first programs wrote.
+const (
+	moreTerms   = 1 << 32 // Nodes and Ready
+	memoryTerm  = 1 << 33
+	termsBeyond = 1 << 34 // what no program writes
+)
 
 func (t *Terms) fields(x *coder) {
 	more := len(t.Nodes) > 0 || t.Ready > 0
@@ -43,10 +49,14 @@ func (t *Terms) fields(x *coder) {
 	if more {
 		v |= moreTerms
 	}
+	memory := t.MemoryMiB > 0
+	if memory {
+		v |= memoryTerm
+	}
 	x.u64(&v)
 	if x.decoding {
-		more = v&moreTerms != 0
-		if t.MaxParallel = uint32(v); v >= 2*moreTerms {
+		more, memory = v&moreTerms != 0, v&memoryTerm != 0
+		if t.MaxParallel = uint32(v); v >= termsBeyond {
 			x.fail(errCorrupt)
 		}
 	}
@@ -54,12 +64,14 @@ func (t *Terms) fields(x *coder) {
 		x.job(&d.Job)
 		x.flag(&d.Any)
 	})
-	if !more {
-		return
+	if more {
+		list(x, &t.Nodes, MaxSelectors, func(n *string) { x.str(n, MaxTextBytes) })
+		x.u64(&t.Ready)
 	}
-	list(x, &t.Nodes, MaxSelectors, func(n *string) { x.str(n, MaxTextBytes) })
-	x.u64(&t.Ready)
-	if x.decoding && len(t.Nodes) == 0 && t.Ready == 0 {
+	if memory {
+		x.u64(&t.MemoryMiB)
+	}
+	if x.decoding && (more && len(t.Nodes) == 0 && t.Ready == 0 || memory && t.MemoryMiB == 0) {
 		x.fail(errCorrupt)
 	}
 }
@@ -95,13 +107,13 @@ func (sl *Slot) has(word string) bool {
 	return false
 }
 
-// Memory is how many bytes its node gives to tasks together; ok is false when that
-// was not said.
-func (sl *Slot) Memory() (bytes uint64, ok bool) {
+// Memory is how many MiB its node gives to tasks together; ok is false when that was
+// not said.
+func (sl *Slot) Memory() (mib uint64, ok bool) {
 	for w := range strings.SplitSeq(sl.Label, ",") {
 		if digits, found := strings.CutPrefix(w, MemoryBegin); found {
 			mib, err := strconv.ParseUint(digits, 10, 43)
-			return mib << 20, err == nil
+			return mib, err == nil
 		}
 	}
 	return 0, false
@@ -110,8 +122,14 @@ func (sl *Slot) Memory() (bytes uint64, ok bool) {
 // TakesTasks tells whether the slot is given tasks of script jobs.
 func (sl *Slot) TakesTasks() bool { return !sl.has(SeedsOnly) }
 
-// Suits tells whether a slot takes work of a job with these terms.
+// Suits tells whether a slot takes work of a job with these terms: it is selected, and
+// its node has room for a task, as far as is known.
 func (t *Terms) Suits(n *Node, sl *Slot) bool {
+	mib, said := sl.Memory()
+	return t.selects(n, sl) && (!said || t.MemoryMiB <= mib)
+}
+
+func (t *Terms) selects(n *Node, sl *Slot) bool {
 	return len(t.Nodes) == 0 || slices.ContainsFunc(t.Nodes, func(selector string) bool {
 		for word := range strings.SplitSeq(selector, ",") {
 			if word != n.Name && !sl.has(word) {

@@ -84,3 +84,29 @@ func TestMaxParallel(t *testing.T) {
 		t.Error("a place that has become free is not given out")
 	}
 }
+
+// TestMemoryOfATask offers tasks to slots whose nodes have room for one, or have not
+// said how much they have; what a small node cannot take counts no attempt there.
+func TestMemoryOfATask(t *testing.T) {
+	l := newLedger(t, 1, 1, 1)
+	for i, label := range []string{MemoryBegin + "600", "label:big," + MemoryBegin + "1000", ""} {
+		l.must(&Hello{Node: node(i + 1), Incarnation: 2, Slots: []SlotSpec{{Label: label}}})
+	}
+	for mib, want := range map[uint64][3]bool{0: {true, true, true}, 600: {true, true, true}, 601: {false, true, true}, 1001: {false, false, true}} {
+		l.jobs++
+		j := l.Job(l.must(&SubmitTasks{
+			Submit: Submit{ID: 1000 + l.jobs, Kind: Tasks, Stages: []StageSpec{{Label: "t", Range: Range{0, 999}, Grain: 1000, Shape: "s"}}},
+			Terms:  Terms{MemoryMiB: mib},
+		}).Job)
+		for i := range want {
+			if got := l.Offer(slot(i+1, 0), 1, l.Now()); got != want[i] {
+				t.Errorf("a task of %d MiB is offered to node %d: %t, want %t", mib, i+1, got, want[i])
+			}
+		}
+		again, err := Restore(l.Snapshot())
+		if err != nil || again.Digest() != l.Digest() || again.Job(j.ID).MemoryMiB != mib {
+			t.Errorf("restored with %d MiB: %v", mib, err)
+		}
+		l.must(&Control{Job: j.ID, Action: Cancel})
+	}
+}

@@ -23,9 +23,6 @@ func (s *service) PlanScripts(_ context.Context, r *connect.Request[v1.SubmitScr
 	if err != nil {
 		return nil, apiError(err)
 	}
-	if err := s.fits(spec.Memory); err != nil {
-		return nil, apiError(err)
-	}
 	reply := &v1.PlanScriptsReply{Tasks: spec.Count(), Memory: spec.Memory, EtaSeconds: -1}
 	if terms.Ready > 0 {
 		reply.Blocked = spec.Count() - terms.Ready

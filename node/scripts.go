@@ -98,7 +98,7 @@ func (s *service) SubmitScripts(ctx context.Context, r *connect.Request[v1.Submi
 // submitScripts has the inputs on as many disks as a result needs, and proposes
 // the job.
 func (s *service) submitScripts(ctx context.Context, spec *scripts.Spec, m *v1.SubmitScriptsRequest) (jobs.JobID, error) {
-	if err := errors.Join(s.anyTakesTasks(), s.fits(spec.Memory)); err != nil {
+	if err := s.anyTakesTasks(); err != nil {
 		return 0, err
 	}
 	asked := sha256.Sum256(fmt.Appendf(nil, "%x %q %d %d %d %d %v%s", m.Spec, m.Name, m.Priority, m.ChunkTimeMs, m.Attempts, m.MaxParallel, followed(m.After), selected(m.Nodes)))
@@ -149,7 +149,7 @@ func (s *service) submitScripts(ctx context.Context, spec *scripts.Spec, m *v1.S
 // terms are what a job asks for beside its tasks. Selectors that suit no slot of
 // the mesh are refused: they are mistakes.
 func (s *service) terms(spec *scripts.Spec, m *v1.SubmitScriptsRequest) (t jobs.Terms, err error) {
-	t = jobs.Terms{MaxParallel: m.MaxParallel, Nodes: m.Nodes}
+	t = jobs.Terms{MaxParallel: m.MaxParallel, Nodes: m.Nodes, MemoryMiB: (spec.Memory + 1<<20 - 1) >> 20}
 	if spec.List != nil {
 		t.Ready = spec.List.Ready
 	}
@@ -173,7 +173,7 @@ func (s *service) terms(spec *scripts.Spec, m *v1.SubmitScriptsRequest) (t jobs.
 			}
 		}
 	}
-	return t, nil
+	return t, s.fits(&t)
 }
 
 // selected writes selectors down.
@@ -267,28 +267,31 @@ func scriptSlots(m *jobs.Node) (n uint32) {
 	return n
 }
 
-// fits refuses tasks that need more memory than any node of the mesh gives, also when it
-// is away now: like a selector that suits nothing, that is a mistake. A node that has
-// not said what it gives may have enough.
-func (s *service) fits(need uint64) error {
+// fits refuses tasks that need more memory than any node gives that their selectors
+// suit, also when it is away now: like a selector that suits nothing, that is a mistake.
+// A node that has not said what it gives may have enough.
+func (s *service) fits(t *jobs.Terms) error {
+	selected := jobs.Terms{Nodes: t.Nodes}
 	most, on, known := uint64(0), "", true
 	s.n.log.View(func(st *jobs.State) {
 		for _, m := range st.Nodes() {
 			for _, sl := range m.Slots {
-				if bytes, said := sl.Memory(); sl.TakesTasks() && !said {
+				switch mib, said := sl.Memory(); {
+				case !sl.TakesTasks() || !selected.Suits(m, sl):
+				case !said:
 					known = false
-				} else if sl.TakesTasks() && bytes >= most {
-					most, on = bytes, m.Name
+				case mib >= most:
+					most, on = mib, m.Name
 				}
 			}
 		}
 	})
-	if !known || on == "" || need <= most {
+	if !known || on == "" || t.MemoryMiB <= most {
 		return nil
 	}
 	return &api.Error{
 		Code:   connect.CodeResourceExhausted,
-		What:   fmt.Sprintf("a task is to have %d MiB of memory; the most that a node of this mesh gives to scripts is %d MiB, on %s", need>>20, most>>20, on),
+		What:   fmt.Sprintf("a task is to have %d MiB of memory; the most that a node which suits gives to scripts is %d MiB, on %s", t.MemoryMiB, most, on),
 		Remedy: "ask for less with --mem, or first add a node that has as much ([scripts] memory_mib in cluster.toml)",
 	}
 }

@@ -18,14 +18,24 @@ func waits(st *jobs.State, j *jobs.Job) string {
 	}
 	suits, supplied := suiting(st, j)
 	switch {
-	case len(suits) == 0 && len(j.Nodes) > 0:
-		return fmt.Sprintf("for a slot that suits --node %s: no node that is here now has one", strings.Join(j.Nodes, " or --node "))
 	case len(suits) == 0:
-		return "for a node that runs script jobs: none is here now"
+		return "for " + waitsForSlots(j)
 	case !supplied:
 		return waitsForPreloads(st, j, suits)
 	}
 	return ""
+}
+
+// waitsForSlots says what a node would have to have.
+func waitsForSlots(j *jobs.Job) string {
+	what := "a node that runs script jobs"
+	if len(j.Nodes) > 0 {
+		what = "a slot that suits --node " + strings.Join(j.Nodes, " or --node ")
+	}
+	if j.MemoryMiB > 0 {
+		what += fmt.Sprintf(", with %d MiB of memory for a task", j.MemoryMiB)
+	}
+	return what + ": no node that is here now has one"
 }
 
 func waitsForJobs(st *jobs.State, j *jobs.Job) string {
