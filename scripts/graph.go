@@ -10,6 +10,7 @@ import (
 const (
 	MaxNeeds = 4096    // other tasks that one needs
 	maxEdges = 8 << 20 // needs of all tasks of a list together
+	maxCycle = 16      // tasks of a cycle that are named
 )
 
 // anyEnd ends the name of a task of which any end will do.
@@ -25,10 +26,13 @@ func Arrange(tasks []Task, needs [][]string) ([]Task, error) {
 	for i, t := range tasks {
 		number[t.ID] = i
 	}
-	edges := make([][]edge, len(tasks))
+	edges, all := make([][]edge, len(tasks)), 0
 	for i, names := range needs {
 		if len(names) > MaxNeeds {
 			return nil, wrong("have some of them needed by a task between", "the task %.60q needs %d others, the limit is %d", tasks[i].ID, len(names), MaxNeeds)
+		}
+		if all += len(names); all > maxEdges {
+			return nil, wrong("have groups of them needed by a task between, or make several jobs with --after", "the tasks have more than %d needs together, which is the limit", maxEdges)
 		}
 		for _, name := range names {
 			k, known := number[name]
@@ -46,9 +50,13 @@ func Arrange(tasks []Task, needs [][]string) ([]Task, error) {
 	}
 	levels, cycle := levelsOf(edges)
 	if cycle != nil {
-		names := make([]string, len(cycle))
+		var names []string
 		for i, k := range cycle {
-			names[i] = clip(tasks[k].ID)
+			if i < maxCycle || i == len(cycle)-1 {
+				names = append(names, clip(tasks[k].ID))
+			} else if i == maxCycle {
+				names = append(names, fmt.Sprintf("(%d more)", len(cycle)-maxCycle-1))
+			}
 		}
 		return nil, wrong("take one of these needs out", "tasks need each other: %s", strings.Join(names, " needs "))
 	}

@@ -57,6 +57,37 @@ func TestArrange(t *testing.T) {
 	}
 }
 
+// TestGraphsHaveLimits refuses what the leader could not follow, and names no more than
+// the beginning of a long cycle.
+func TestGraphsHaveLimits(t *testing.T) {
+	long := make([]string, 1000)
+	for i := range long {
+		long[i] = fmt.Sprintf("t%d t%d", i, (i+1)%len(long))
+	}
+	if _, err := arranged(t, long...); err == nil || len(err.Error()) > 300 || !strings.Contains(err.Error(), "t15 needs (984 more) needs t0") {
+		t.Errorf("a cycle of 1000 tasks: %.400v", err)
+	}
+	tasks, names := make([]Task, maxEdges/MaxNeeds+MaxNeeds+1), make([]string, MaxNeeds)
+	needs := make([][]string, len(tasks))
+	for i := range tasks {
+		tasks[i].ID = fmt.Sprint(i)
+		if i < MaxNeeds {
+			names[i] = tasks[i].ID
+		} else {
+			needs[i] = names
+		}
+	}
+	if _, err := Arrange(tasks, needs); err == nil || !strings.Contains(err.Error(), fmt.Sprint(maxEdges)) {
+		t.Errorf("tasks with %d needs: %v", (maxEdges/MaxNeeds+1)*MaxNeeds, err)
+	}
+	if _, err := Arrange(tasks[:len(tasks)-1], needs[:len(tasks)-1]); err != nil {
+		t.Errorf("tasks with %d needs: %v", maxEdges, err)
+	}
+	if _, err := Arrange(tasks[:2], [][]string{nil, make([]string, MaxNeeds+1)}); err == nil || !strings.Contains(err.Error(), fmt.Sprint(MaxNeeds)) {
+		t.Errorf("a task with %d needs: %v", MaxNeeds+1, err)
+	}
+}
+
 func TestForwardNeedsAreRefused(t *testing.T) {
 	tasks := []Task{{Argv: []string{"true"}, Needs: []uint64{1}}, {Argv: []string{"true"}}}
 	if err := WriteList(new(bytes.Buffer), tasks); err == nil {

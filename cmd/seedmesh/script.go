@@ -153,7 +153,7 @@ type entry struct {
 
 // batch puts the tasks of a job into order, and has the list of them shipped.
 func (s *shipment) batch(spec *scripts.Spec, entries []entry, mode string) (*batch, error) {
-	tasks, needs, seen := make([]scripts.Task, len(entries)), make([][]string, len(entries)), map[string]bool{}
+	tasks, needs, seen := make([]scripts.Task, len(entries)), make([][]string, len(entries)), make(map[string]bool, len(entries))
 	for i, n := range entries {
 		if seen[n.task.ID] {
 			return nil, &usageError{what: fmt.Sprintf("two tasks have the id %q", clip(n.task.ID)), next: "give every task its own"}
@@ -224,7 +224,7 @@ func readFileOfJobs(name string) ([]byte, error) {
 		return nil, inputError("the jobs file", err)
 	}
 	if len(b) > maxJobsFile {
-		return nil, &usageError{what: fmt.Sprintf("%s has more than %d bytes", name, maxJobsFile), next: "split it"}
+		return nil, &usageError{what: fmt.Sprintf("%s has more than %d bytes", name, maxJobsFile), next: "split it into several jobs, of which one may follow another with --after"}
 	}
 	return b, nil
 }
@@ -249,15 +249,48 @@ func readRows(name string) (json.RawMessage, error) {
 
 func parseJobsFile(rows json.RawMessage) (*jobsFile, error) {
 	f := new(jobsFile)
-	if err := json.Unmarshal(rows, &f.entries); err != nil {
-		return nil, wrongType(err)
+	if !f.read(rows) {
+		*f = jobsFile{}
+		if err := f.parse(rows); err != nil {
+			return nil, err
+		}
 	}
 	if len(f.entries) == 0 {
 		return nil, fmt.Errorf("it has no jobs")
 	}
+	return f, nil
+}
+
+// read takes rows without mistakes, of which there may be a million, in one pass; false
+// when they have some.
+func (f *jobsFile) read(rows json.RawMessage) bool {
+	d := json.NewDecoder(bytes.NewReader(rows))
+	d.DisallowUnknownFields()
+	if begin, err := d.Token(); err != nil || begin != json.Delim('[') {
+		return false
+	}
+	for d.More() {
+		var j jobsEntry
+		if d.Decode(&j) != nil {
+			return false
+		}
+		f.entries = append(f.entries, j)
+	}
+	_, err := d.Token()
+	if err == nil {
+		_, err = d.Token()
+	}
+	return errors.Is(err, io.EOF)
+}
+
+// parse takes rows with mistakes, or with keys that have no meaning, which it lists.
+func (f *jobsFile) parse(rows json.RawMessage) error {
+	if err := json.Unmarshal(rows, &f.entries); err != nil {
+		return wrongType(err)
+	}
 	var keys []map[string]json.RawMessage
 	if err := json.Unmarshal(rows, &keys); err != nil {
-		return nil, err
+		return err
 	}
 	known := []string{"job_id", "script", "args", "gpu_id", "expected_output", "chunk_file", "seed_count", "timeout", "needs"}
 	for _, k := range keys {
@@ -274,7 +307,7 @@ func parseJobsFile(rows json.RawMessage) (*jobsFile, error) {
 		}
 	}
 	slices.Sort(f.unknown)
-	return f, nil
+	return nil
 }
 
 const hintIgnored = "gpu_id is ignored: each task sees the GPU of the slot that it runs in; --honour-gpu-id has it count"
@@ -360,6 +393,17 @@ func (j jobsEntry) outputFile() string {
 
 // command runs a script by its interpreter, or as the program that it is.
 func command(s *shipment, script string) ([]string, error) {
+	if words := s.commands[script]; words != nil {
+		return slices.Clone(words), nil
+	}
+	words, err := commandOf(s, script)
+	if err == nil {
+		s.commands[script] = slices.Clone(words)
+	}
+	return words, err
+}
+
+func commandOf(s *shipment, script string) ([]string, error) {
 	to := script
 	if info, err := os.Stat(script); err == nil && info.Mode().IsRegular() {
 		if to, err = s.add(script); err != nil {

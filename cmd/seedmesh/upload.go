@@ -28,6 +28,9 @@ type shipment struct {
 	temps  []string                  // files that were written for it
 	parted string                    // the input that is split: tasks have parts of it
 	own    bool                      // what is added now is for one task
+
+	added    map[string]string   // by name: the path in a task's working directory of what all may have
+	commands map[string][]string // by script: the words that run it
 }
 
 // remove deletes the files that were written for the shipment.
@@ -39,13 +42,25 @@ func (s *shipment) remove() (err error) {
 }
 
 func newShipment() *shipment {
-	return &shipment{local: map[scripts.Digest]string{}, paths: map[string]string{}}
+	return &shipment{local: map[scripts.Digest]string{}, paths: map[string]string{}, added: map[string]string{}, commands: map[string][]string{}}
 }
 
 // add takes a file or everything below a directory, and gives the path that it
 // has in the working directory of a task: that which was given where it lies
-// below the present directory, else its last element.
+// below the present directory, else its last element. Each name is looked at once: a
+// million tasks may have the same.
 func (s *shipment) add(name string) (string, error) {
+	if to, known := s.added[name]; known && !s.own {
+		return to, nil
+	}
+	to, err := s.addNow(name)
+	if err == nil && !s.own {
+		s.added[name] = to
+	}
+	return to, err
+}
+
+func (s *shipment) addNow(name string) (string, error) {
 	to := filepath.ToSlash(filepath.Clean(name))
 	if scripts.CheckPath(to) != nil {
 		to = path.Base(to)
