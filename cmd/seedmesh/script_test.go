@@ -237,6 +237,7 @@ func TestJobsFiles(t *testing.T) {
 	}
 	for name, text := range map[string]string{
 		"not JSON": `x`, "empty": `[]`, "no jobs": `{}`, "no id": `[{"script":"work.py"}]`, "the same id": `[{"job_id":1,"script":"work.py"},{"job_id":1,"script":"work.py"}]`,
+		"something behind": `[{"job_id":1,"script":"work.py"}]]`, "a key and something behind": `[{"job_id":1,"script":"work.py","x":1}] 2`,
 		"no script here": `[{"job_id":1,"script":"nowhere.py"}]`, "leaves the directory": `[{"job_id":1,"script":"work.py","expected_output":"../x"}]`,
 	} {
 		files(t, "work.py")
