@@ -66,15 +66,28 @@ func (c codeCache) write(path string, data []byte) error {
 	digest := sha256.Sum256(data)
 	err := os.MkdirAll(string(c), 0o700)
 	if err == nil {
-		err = os.WriteFile(path+".new", append(digest[:], data...), 0o600)
-	}
-	if err == nil {
-		err = os.Rename(path+".new", path)
+		err = replace(path, append(digest[:], data...))
 	}
 	if err != nil {
 		return fmt.Errorf("keep a compiled program: %w", err)
 	}
 	return c.prune()
+}
+
+// replace puts a file in place, which several processes may do at once.
+func replace(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "*.new")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
 }
 
 func (c codeCache) prune() error {

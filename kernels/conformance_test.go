@@ -1,7 +1,10 @@
 package kernels
 
 import (
+	"bytes"
 	"context"
+	"os"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -103,5 +106,29 @@ func TestVetCPU(t *testing.T) {
 		if err := Vet(ctx, NewCPU(1), t.TempDir(), false, func() {}); err == nil {
 			t.Error("a suite that is cut off was passed")
 		}
+	}
+}
+
+// TestCodesOfManyProcesses has several writers keep the same program at once: none of them
+// fails, and what is read is whole or not there.
+func TestCodesOfManyProcesses(t *testing.T) {
+	c := codeCache(t.TempDir())
+	path, data := c.path("a device", "program", "a source"), bytes.Repeat([]byte("code"), 1<<16)
+	var writers sync.WaitGroup
+	for range 8 {
+		writers.Go(func() {
+			for range 20 {
+				if err := c.write(path, data); err != nil {
+					t.Error(err)
+				}
+				if got, ok := c.read(path); !ok || !bytes.Equal(got, data) {
+					t.Errorf("read %d bytes, %t, want %d", len(got), ok, len(data))
+				}
+			}
+		})
+	}
+	writers.Wait()
+	if left, err := os.ReadDir(string(c)); err != nil || len(left) != 1 {
+		t.Errorf("%d files are left, %v, want the program", len(left), err)
 	}
 }

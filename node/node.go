@@ -356,7 +356,9 @@ func (n *Node) processExecutor() func(int, SlotConfig) (slot.Executor, error) {
 		}
 		return slot.NewProcess(slot.Config{
 			Index: i, Device: c.Device, Threads: c.Threads, Sim: kernels.SimConfig{Rate: c.SimRate},
-			Accelerator: kernels.AcceleratorConfig{Number: c.Number, Libraries: c.Libraries, MemoryFraction: n.cfg.Node.MemoryFraction},
+			Accelerator: kernels.AcceleratorConfig{
+				Number: c.Number, Libraries: c.Libraries, Programs: filepath.Join(n.dir.path, "programs"), MemoryFraction: n.cfg.Node.MemoryFraction,
+			},
 			GFX:         c.GFX, Shared: c.Shared,
 			StartToken: tokens, Logger: n.cfg.Logger, Dir: dir,
 		})

@@ -1,6 +1,7 @@
 package slot
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -386,7 +387,7 @@ func (p *process) argv() ([]string, error) {
 	}
 	a := p.cfg.Accelerator
 	accelerator, err := json.Marshal(acceleratorConfig{
-		a.Number, a.Libraries, filepath.Join(p.cfg.Dir, "programs"), a.MemoryFraction, p.again, p.cfg.Shared, p.cfg.Locks,
+		a.Number, a.Libraries, cmp.Or(a.Programs, filepath.Join(p.cfg.Dir, "programs")), a.MemoryFraction, p.again, p.cfg.Shared, p.cfg.Locks,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("slot: %w", err)

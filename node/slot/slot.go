@@ -37,7 +37,7 @@ type Config struct {
 	// crash is a real one.
 	Sim kernels.SimConfig
 
-	Dir  string // holds the slot's lock, the record of its process and compiled programs; must exist
+	Dir  string // holds the slot's lock, the record of its process, and compiled programs unless Accelerator names their directory; must exist
 	Lock string // path of the lock; empty for slot-N.lock in Dir
 
 	Command []string // of the executor, a path first; empty for this binary with the argument "executor"
