@@ -30,9 +30,16 @@ func newAnnouncer(l *Log) *announcer {
 // looks again before it ends.
 func (a *announcer) announce() {
 	for _, s := range a.log.raft.GetConfiguration().Configuration().Servers {
-		if string(s.ID) != a.log.cfg.Node.String() && a.begin(s.ID) {
-			a.log.wg.Go(func() { a.tell(s) })
+		if string(s.ID) != a.log.cfg.Node.String() {
+			a.announceTo(s)
 		}
+	}
+}
+
+// announceTo begins to tell one follower.
+func (a *announcer) announceTo(s raft.Server) {
+	if a.begin(s.ID) {
+		a.log.wg.Go(func() { a.tell(s) })
 	}
 }
 

@@ -25,15 +25,20 @@ type beat struct {
 
 // AppendEntries is how Raft sends heartbeats, among others.
 func (b *beat) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
-	if heartbeat(args) {
-		ctx, cancel := context.WithTimeout(b.log.ctx, b.log.cfg.Timings.Heartbeat/6)
-		defer cancel()
-		answer, err := b.log.cfg.Network.AskRaft(ctx, string(id), heartbeatQuestion(args.Term))
-		if err == nil && readHeartbeatAnswer(answer, resp) {
-			return nil
-		}
+	if !heartbeat(args) {
+		return b.NetworkTransport.AppendEntries(id, target, args, resp)
 	}
-	return b.NetworkTransport.AppendEntries(id, target, args, resp)
+	ctx, cancel := context.WithTimeout(b.log.ctx, b.log.cfg.Timings.Heartbeat/6)
+	defer cancel()
+	answer, err := b.log.cfg.Network.AskRaft(ctx, string(id), heartbeatQuestion(args.Term))
+	if err == nil && readHeartbeatAnswer(answer, resp) {
+		return nil
+	}
+	err = b.NetworkTransport.AppendEntries(id, target, args, resp)
+	if err == nil && resp.Success { // it may have started again, and know of nothing committed
+		b.log.announcer.announceTo(raft.Server{ID: id, Address: target})
+	}
+	return err
 }
 
 // heartbeat tells an append that only says who leads in which term, as Raft's library does.

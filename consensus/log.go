@@ -50,7 +50,7 @@ type Timings struct {
 	Heartbeat time.Duration // default 150 ms: a leader silent for this long is suspected
 	Election  time.Duration // default 150 ms
 	Lease     time.Duration // default 150 ms: a leader that hears no quorum for this long steps down
-	Commit    time.Duration // default 2 s: how soon followers learn of what Raft itself committed; they hear of commands at once
+	Commit    time.Duration // default 1 s: how soon followers learn of what Raft itself committed; they hear of commands at once
 }
 
 // Config is what a log needs.
@@ -176,7 +176,7 @@ func (t Timings) withDefaults() Timings {
 	set(&t.Heartbeat, 150*time.Millisecond)
 	set(&t.Election, 150*time.Millisecond)
 	set(&t.Lease, 150*time.Millisecond)
-	set(&t.Commit, 2*time.Second)
+	set(&t.Commit, time.Second)
 	return t
 }
 

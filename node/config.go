@@ -144,7 +144,7 @@ func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d)
 func DefaultConfig() Config {
 	return Config{
 		Logger:  slog.New(slog.DiscardHandler),
-		Raft:    RaftConfig{Duration(150 * time.Millisecond), Duration(150 * time.Millisecond), Duration(150 * time.Millisecond), Duration(2 * time.Second), 5, 8192},
+		Raft:    RaftConfig{Duration(150 * time.Millisecond), Duration(150 * time.Millisecond), Duration(150 * time.Millisecond), Duration(time.Second), 5, 8192},
 		Gossip:  GossipConfig{Duration(500 * time.Millisecond), 3},
 		Session: SessionConfig{Duration(250 * time.Millisecond), Duration(2 * time.Second)},
 		Storage: StorageConfig{Duration(time.Second), Duration(10 * time.Minute)},

@@ -359,7 +359,7 @@ func (n *Node) processExecutor() func(int, SlotConfig) (slot.Executor, error) {
 			Accelerator: kernels.AcceleratorConfig{
 				Number: c.Number, Libraries: c.Libraries, Programs: filepath.Join(n.dir.path, "programs"), MemoryFraction: n.cfg.Node.MemoryFraction,
 			},
-			GFX:         c.GFX, Shared: c.Shared,
+			GFX: c.GFX, Shared: c.Shared,
 			StartToken: tokens, Logger: n.cfg.Logger, Dir: dir,
 		})
 	}
@@ -455,6 +455,26 @@ func (n *Node) announce(ctx context.Context) {
 		case <-ctx.Done():
 		case <-n.log.Watch(index):
 		case <-time.After(n.pace(time.Second)):
+		}
+	}
+}
+
+// awaitGreeting waits until this node's ledger shows its present life, and with that all
+// that it held before; false when ctx ends first.
+func (n *Node) awaitGreeting(ctx context.Context) bool {
+	for {
+		index, greeted := n.log.Applied(), false
+		n.log.View(func(s *jobs.State) {
+			m := s.Node(n.id)
+			greeted = m != nil && m.Incarnation >= n.incarnationNow()
+		})
+		if greeted {
+			return true
+		}
+		select {
+		case <-n.log.Watch(index):
+		case <-ctx.Done():
+			return false
 		}
 	}
 }

@@ -247,9 +247,11 @@ func (n *Node) lose(d jobs.Digest) {
 	if err := n.store.Delete(d); err != nil {
 		n.cfg.Logger.Error("a damaged blob stays", "err", err)
 	}
-	drops := n.holdings(func(held jobs.Digest) bool { return held == d })
 	n.goDo(func() {
-		for _, drop := range drops {
+		if !n.awaitGreeting(n.ctx) {
+			return
+		}
+		for _, drop := range n.holdings(func(held jobs.Digest) bool { return held == d }) {
 			n.tell(n.ctx, drop)
 		}
 	})
@@ -263,6 +265,9 @@ const (
 
 // upkeep folds, repairs and sweeps until ctx ends.
 func (n *Node) upkeep(ctx context.Context) {
+	if !n.awaitGreeting(ctx) {
+		return
+	}
 	n.reportLost(ctx)
 	swept, orphans, scrub := time.Now(), map[jobs.Digest]time.Time{}, scrub{}
 	for pause(ctx, upkeepEvery) {
