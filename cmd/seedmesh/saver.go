@@ -11,7 +11,7 @@ import (
 
 // restSlack is by how much the timers of a resting node may be late, so that the processor
 // wakes up once for several of them.
-const restSlack = 5 * time.Millisecond
+const restSlack = 12 * time.Millisecond
 
 // saver gives what makes a resting node's process wake up less: timers that may wait for
 // each other, and one processor for Go's scheduler, which otherwise wakes a second for
