@@ -18,12 +18,13 @@ const (
 
 // chunks is what the tasks of one job have shown.
 type chunks struct {
-	last uint64        // items of the last task that succeeded
+	last uint64        // items of the last task that succeeded and was no rest of a claim
 	took time.Duration // its time
 	most uint64        // items that may be tried, after more were too many; 0 for any
-	// base and each are bytes that a task needs, and those of each item.
-	base, each uint64
-	small      uint64 // items of the task that base comes from
+	// base is the least memory that a task needed, in bytes, and small its items; peak
+	// is what about the largest of them needed, and large its items.
+	base, peak   uint64
+	small, large uint64
 }
 
 // size is how many items the next tasks get, on a node that has so much memory for
@@ -40,13 +41,8 @@ func (c *chunks) size(share uint64, target time.Duration) uint64 {
 	if c.took > 0 {
 		n = min(n, uint64(float64(c.last)*float64(target)/float64(c.took)))
 	}
-	share -= share / chunkPart
-	if c.each > 0 && share > 0 {
-		room := uint64(0)
-		if share > c.base {
-			room = (share - c.base) / c.each
-		}
-		n = min(n, room+c.small)
+	if share > 0 {
+		n = min(n, c.room(share-share/chunkPart))
 	}
 	if c.most > 0 {
 		n = min(n, c.most)
@@ -54,16 +50,38 @@ func (c *chunks) size(share uint64, target time.Duration) uint64 {
 	return max(n, 1)
 }
 
-// learn notes a task that succeeded.
-func (c *chunks) learn(o scripts.Outcome) {
+// room is how many items fit so much memory, if it grows with them as it did so far.
+// That may be too many, as the first tasks can need more for their start than for
+// their items: so it is twice as many as were tried at most, or what would fit if
+// all memory were of the items.
+func (c *chunks) room(share uint64) uint64 {
+	safe := max(2*c.large, uint64(float64(c.large)*float64(share)/float64(max(c.peak, 1))))
+	if c.large <= c.small || c.peak <= c.base {
+		return safe
+	}
+	if share <= c.base {
+		return c.small
+	}
+	return min(safe, c.small+uint64(float64(share-c.base)/float64(c.peak-c.base)*float64(c.large-c.small)))
+}
+
+// learn notes a task that succeeded, of a claim whose tasks get batch items. Among
+// tasks of about one size the largest need counts.
+func (c *chunks) learn(o scripts.Outcome, batch uint64) {
 	units := o.Units()
 	if c.small == 0 || units < c.small {
-		c.base, c.small = o.PeakRSS, units
+		c.small, c.base = units, o.PeakRSS
 	}
-	if units > c.small && o.PeakRSS > c.base {
-		c.each = max(c.each, (o.PeakRSS-c.base+units-c.small-1)/(units-c.small))
+	c.base = min(c.base, o.PeakRSS)
+	switch {
+	case units >= 2*c.large:
+		c.large, c.peak = units, o.PeakRSS
+	case 2*units >= c.large:
+		c.large, c.peak = max(c.large, units), max(c.peak, o.PeakRSS)
 	}
-	c.last, c.took = units, o.Took
+	if units >= min(batch, c.last) {
+		c.last, c.took = units, o.Took
+	}
 }
 
 // cut notes a task that was killed for want of memory; false when it had one item.
@@ -90,9 +108,9 @@ func (m *memory) chunkOf(claim jobs.Claim, declared uint64, slots int, target ti
 	return batch, limit
 }
 
-// learnChunk notes what a task of many items needed; free says that it may be tried
-// again with fewer.
-func (m *memory) learnChunk(job jobs.JobID, o scripts.Outcome) (free bool) {
+// learnChunk notes what a task of many items needed, where its claim's tasks get batch
+// items; free says that it may be tried again with fewer.
+func (m *memory) learnChunk(job jobs.JobID, o scripts.Outcome, batch uint64) (free bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c := m.chunks[job]
@@ -102,7 +120,7 @@ func (m *memory) learnChunk(job jobs.JobID, o scripts.Outcome) (free bool) {
 	}
 	switch o.Class {
 	case scripts.OK:
-		c.learn(o)
+		c.learn(o, batch)
 	case scripts.OutOfMemory:
 		return c.cut(o)
 	default:

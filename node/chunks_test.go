@@ -13,6 +13,8 @@ type rig struct {
 	memory     uint64
 	base, each uint64
 	start, one time.Duration
+	least      uint64 // memory that a task seems to need even if it needs less
+	claim      uint64 // items of a claim, whose last task gets what is left; 0 for what a task gets
 }
 
 // run works like a slot, and gives the sizes of its chunks and how many were killed.
@@ -20,17 +22,21 @@ func (r rig) run(t *testing.T, m *memory, slots, claims int) (sizes []uint64, ki
 	t.Helper()
 	for range claims {
 		batch, limit := m.chunkOf(jobs.Claim{Job: 1}, 0, slots, chunkTarget)
-		o := scripts.Outcome{Task: 100, Last: 100 + batch - 1, Class: scripts.OK, Took: r.start + time.Duration(batch)*r.one, PeakRSS: r.base + batch*r.each}
-		if o.PeakRSS > limit {
-			o.Class, o.PeakRSS = scripts.OutOfMemory, limit
-			killed++
-			if !m.learnChunk(1, o) && !m.raise(1, limit, o.PeakRSS) {
-				t.Fatal("one item has no room on the node")
+		for left := max(r.claim, batch); left > 0; {
+			items := min(batch, left)
+			left -= items
+			o := scripts.Outcome{Task: 100, Last: 100 + items - 1, Class: scripts.OK, Took: r.start + time.Duration(items)*r.one, PeakRSS: max(r.base+items*r.each, r.least)}
+			if o.PeakRSS > limit {
+				o.Class, o.PeakRSS = scripts.OutOfMemory, limit
+				killed++
+				if !m.learnChunk(1, o, batch) && !m.raise(1, limit, o.PeakRSS) {
+					t.Fatal("one item has no room on the node")
+				}
+				break
 			}
-			continue
+			m.learnChunk(1, o, batch)
+			sizes = append(sizes, batch)
 		}
-		m.learnChunk(1, o)
-		sizes = append(sizes, batch)
 	}
 	return sizes, killed
 }
@@ -44,11 +50,13 @@ func TestChunksFit(t *testing.T) {
 		lo, hi uint64 // of the last chunk
 		killed int    // at most
 	}{
-		"time decides":                  {rig{2048, 10, 0, 100 * time.Millisecond, 10 * time.Millisecond}, 12, 350, 500, 0},
-		"memory decides":                {rig{2048, 20 * mib, mib, 100 * time.Millisecond, time.Millisecond}, 12, 100, 150, 1},
-		"a large program":               {rig{2048, 120 * mib, mib, time.Second, time.Millisecond}, 12, 15, 50, 2},
-		"one item is more than enough":  {rig{2048, 20 * mib, 10 * mib, time.Second, 20 * time.Second}, 12, 1, 1, 0},
-		"one item is more than a share": {rig{2048, 300 * mib, 10 * mib, time.Second, time.Second}, 12, 1, 20, 3},
+		"time decides":                  {rig{memory: 2048, base: 10, start: 100 * time.Millisecond, one: 10 * time.Millisecond}, 12, 350, 500, 0},
+		"memory decides":                {rig{memory: 2048, base: 20 * mib, each: mib, start: 100 * time.Millisecond, one: time.Millisecond}, 12, 110, 140, 0},
+		"a start that needs more":       {rig{memory: 1024, base: 10 * mib, each: mib, start: 100 * time.Millisecond, one: 20 * time.Millisecond, least: 20 * mib}, 12, 55, 70, 0},
+		"claims with a rest":            {rig{memory: 1024, base: 10 * mib, each: mib, start: 100 * time.Millisecond, one: 20 * time.Millisecond, claim: 129}, 12, 55, 70, 0},
+		"a large program":               {rig{memory: 2048, base: 120 * mib, each: mib, start: time.Second, one: time.Millisecond}, 12, 15, 50, 1},
+		"one item is more than enough":  {rig{memory: 2048, base: 20 * mib, each: 10 * mib, start: time.Second, one: 20 * time.Second}, 12, 1, 1, 0},
+		"one item is more than a share": {rig{memory: 2048, base: 300 * mib, each: 10 * mib, start: time.Second, one: time.Second}, 12, 1, 20, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m, err := newMemory(tt.rig.memory)
@@ -69,7 +77,7 @@ func TestChunksOfFailedItems(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.learnChunk(1, scripts.Outcome{Last: 99, Class: scripts.OK, Took: time.Second})
+	m.learnChunk(1, scripts.Outcome{Last: 99, Class: scripts.OK, Took: time.Second}, 100)
 	for attempts, want := range map[uint32]uint64{0: 500, 1: 62, 2: 7, 3: 1, 99: 1} {
 		if got, _ := m.chunkOf(jobs.Claim{Job: 1, Attempts: attempts}, 0, 12, chunkTarget); got != want {
 			t.Errorf("after %d failures a chunk has %d items, want %d", attempts, got, want)

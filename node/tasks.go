@@ -200,7 +200,7 @@ func outputBytes(o scripts.Outcome) (n int64) {
 // that the next one has it.
 func (p *pieces) remember(o scripts.Outcome) (free bool) {
 	m := p.w.n.site.memory
-	if p.batch > 0 && m.learnChunk(p.a.claim.Job, o) {
+	if p.batch > 0 && m.learnChunk(p.a.claim.Job, o, p.batch) {
 		p.w.stopHere()
 		return true
 	}
