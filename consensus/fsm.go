@@ -21,12 +21,32 @@ type fsm struct {
 	fatal   func(error)
 	observe func(index uint64, s *jobs.State)
 
-	mu       sync.RWMutex // guards what follows
-	state    *jobs.State
-	position                            // of the last entry applied
-	at       time.Time                  // when it was applied here
-	recent   [digestsKept]indexedDigest // by index modulo its length
-	waiting  chan struct{}              // closed at the next change
+	mu     sync.RWMutex // guards what follows
+	state  *jobs.State
+	index  uint64                     // of the last entry applied
+	recent [digestsKept]indexedDigest // by index modulo its length
+
+	told progress
+}
+
+// progress is how far the ledger is. It has a lock of its own, under which nothing else is
+// done: whoever asks may hold a lock that somebody waits for who looks at the ledger.
+type progress struct {
+	mu sync.Mutex
+	position
+	at      time.Time     // when the last entry was applied here
+	now     jobs.Instant  // log time
+	idle    bool          // no job has work
+	waiting chan struct{} // closed at the next change
+}
+
+// tell says that the ledger has changed.
+func (p *progress) tell(at position, s *jobs.State) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.position, p.at, p.now, p.idle = at, time.Now(), s.Now(), s.Idle()
+	close(p.waiting)
+	p.waiting = make(chan struct{})
 }
 
 // position is where an entry stands in the log.
@@ -43,7 +63,7 @@ func newFSM(fatal func(error), observe func(uint64, *jobs.State)) *fsm {
 	if observe == nil {
 		observe = func(uint64, *jobs.State) {}
 	}
-	return &fsm{fatal: fatal, observe: observe, state: jobs.NewState(), waiting: make(chan struct{})}
+	return &fsm{fatal: fatal, observe: observe, state: jobs.NewState(), told: progress{waiting: make(chan struct{})}}
 }
 
 // ApplyBatch applies entries in order. An entry that cannot be decoded stops the
@@ -63,13 +83,12 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 			}
 			out[i] = f.state.Apply(e)
 		}
-		f.position = position{entry.Index, entry.Term}
+		f.index = entry.Index
 		f.observe(f.index, f.state)
 		f.recent[entry.Index%digestsKept] = indexedDigest{entry.Index, f.state.Digest()}
 	}
-	f.at = time.Now()
-	close(f.waiting)
-	f.waiting = make(chan struct{})
+	last := logs[len(logs)-1]
+	f.told.tell(position{last.Index, last.Term}, f.state)
 	return out
 }
 
@@ -99,10 +118,9 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.state, f.position, f.at = state, position{index: binary.BigEndian.Uint64(b)}, time.Now()
+	f.state, f.index = state, binary.BigEndian.Uint64(b)
 	f.observe(f.index, f.state)
-	close(f.waiting)
-	f.waiting = make(chan struct{})
+	f.told.tell(position{index: f.index}, f.state)
 	return nil
 }
 
@@ -117,18 +135,18 @@ func (f *fsm) applied() uint64 { return f.last().index }
 
 // last is where the last entry applied stands.
 func (f *fsm) last() position {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	return f.position
+	f.told.mu.Lock()
+	defer f.told.mu.Unlock()
+	return f.told.position
 }
 
 func (f *fsm) watch(index uint64) <-chan struct{} {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	if f.index > index {
+	f.told.mu.Lock()
+	defer f.told.mu.Unlock()
+	if f.told.index > index {
 		return alreadyClosed
 	}
-	return f.waiting
+	return f.told.waiting
 }
 
 var alreadyClosed = func() chan struct{} {
@@ -139,12 +157,12 @@ var alreadyClosed = func() chan struct{} {
 
 // still is for how long nothing has been applied; 0 while there is work.
 func (f *fsm) still() time.Duration {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	if f.at.IsZero() || !f.state.Idle() {
+	f.told.mu.Lock()
+	defer f.told.mu.Unlock()
+	if f.told.at.IsZero() || !f.told.idle {
 		return 0
 	}
-	return time.Since(f.at)
+	return time.Since(f.told.at)
 }
 
 func (f *fsm) digestAt(index uint64) (jobs.Digest, bool) {
@@ -168,10 +186,10 @@ func (snapshot) Release() {}
 
 // logTime estimates the log time from the last command and the time since.
 func (f *fsm) logTime() jobs.Instant {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	if f.at.IsZero() {
-		return f.state.Now()
+	f.told.mu.Lock()
+	defer f.told.mu.Unlock()
+	if f.told.at.IsZero() {
+		return f.told.now
 	}
-	return f.state.Now() + jobs.Instant(time.Since(f.at).Milliseconds())
+	return f.told.now + jobs.Instant(time.Since(f.told.at).Milliseconds())
 }

@@ -244,7 +244,8 @@ func (l *Log) Bootstrap() error {
 
 // View lets look read the ledger of this node, which may lag behind the
 // leader's, and gives the log index that it shows. look must not keep what it
-// sees by pointer.
+// sees by pointer, nor take a lock that somebody holds who calls View: where a
+// change of the ledger waits between the two, none of the three goes on.
 func (l *Log) View(look func(*jobs.State)) (index uint64) { return l.fsm.view(look) }
 
 // Watch gives a channel that is closed when the ledger has changed since the

@@ -463,10 +463,10 @@ func (n *Node) announce(ctx context.Context) {
 // that it held before; false when ctx ends first.
 func (n *Node) awaitGreeting(ctx context.Context) bool {
 	for {
-		index, greeted := n.log.Applied(), false
+		index, greeted, incarnation := n.log.Applied(), false, n.incarnationNow()
 		n.log.View(func(s *jobs.State) {
 			m := s.Node(n.id)
-			greeted = m != nil && m.Incarnation >= n.incarnationNow()
+			greeted = m != nil && m.Incarnation >= incarnation
 		})
 		if greeted {
 			return true

@@ -1,0 +1,38 @@
+package consensus
+
+import (
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"seedmesh/jobs"
+)
+
+// TestProgressIsNotHeldUp asks how far the ledger is while somebody looks at it and a
+// change waits for him. Whoever asks may hold what he waits for.
+func TestProgressIsNotHeldUp(t *testing.T) {
+	f := newFSM(func(error) {}, nil)
+	looking, seen := make(chan struct{}), make(chan struct{})
+	defer close(seen)
+	go f.view(func(*jobs.State) { close(looking); <-seen })
+	<-looking
+	go f.ApplyBatch([]*raft.Log{{Index: 1, Term: 1, Type: raft.LogNoop}})
+	for f.mu.TryRLock() { // until the change waits
+		f.mu.RUnlock()
+		runtime.Gosched()
+	}
+	for name, ask := range map[string]func(){
+		"applied": func() { f.applied() }, "last": func() { f.last() }, "watch": func() { f.watch(0) },
+		"still": func() { f.still() }, "log time": func() { f.logTime() },
+	} {
+		done := make(chan struct{})
+		go func() { ask(); close(done) }()
+		select {
+		case <-done:
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s waits for the change", name)
+		}
+	}
+}
