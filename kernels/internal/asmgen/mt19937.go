@@ -23,9 +23,8 @@ func mtWords(m *machine) {
 		VPADDD(m.at(offsets, c), factor, m.vec[c])
 	}
 	m.load(constant(args, stepMul), factor)
-	m.load(constant(args, one), index)
 
-	words, left := GP64(), GP64()
+	words, left, number := GP64(), GP64(), GP64()
 	MOVQ(arg(args, argWords), words)
 	stride := m.mt * m.bytes
 	keep := func() {
@@ -34,7 +33,20 @@ func mtWords(m *machine) {
 		}
 		ADDQ(U32(stride), words)
 	}
-	step := func() { m.mtStep(args, factor, index) }
+	// The next index goes through memory, as a load takes none of the vectors'
+	// pipes, and early, so that no addition waits for it.
+	slot := AllocLocal(8)
+	next := func() {
+		INCQ(number)
+		MOVQ(number, slot)
+		VPBROADCASTD(slot, index)
+	}
+	step := func() {
+		m.mtStep(factor, index)
+		next()
+	}
+	XORQ(number, number)
+	next()
 
 	MOVQ(arg(args, argFrom), left)
 	repeat("pass", left, step)
@@ -63,10 +75,11 @@ func repeat(name string, left reg.Register, body func()) {
 	Label(name + "_end")
 }
 
-// mtStep is x = factor*(x^x>>30) + index, and the next index. The four
-// instructions of one chain stand among those of its neighbours, which gives
-// the machine's four pipes a mixture of them.
-func (m *machine) mtStep(args reg.Register, factor, index reg.VecPhysical) {
+// mtStep is x = factor*(x^x>>30) + index. The instructions of one chain stand
+// among those of its neighbours, and in this order, because a shift and a
+// product each have two of the machine's four pipes, and the other two
+// instructions what is left of them.
+func (m *machine) mtStep(factor, index reg.VecPhysical) {
 	spare := m.vec[m.mt+2:]
 	for turn := range m.mt + 4 {
 		chain := func(behind int, emit func(x, t reg.VecPhysical)) {
@@ -74,12 +87,11 @@ func (m *machine) mtStep(args reg.Register, factor, index reg.VecPhysical) {
 				emit(m.vec[c], spare[c%len(spare)])
 			}
 		}
-		chain(0, func(x, t reg.VecPhysical) { VPSRLD(Imm(30), x, t) })
+		chain(3, func(x, _ reg.VecPhysical) { VPMULLD(factor, x, x) })
 		chain(1, func(x, t reg.VecPhysical) { m.xor(t, x, x) })
-		chain(2, func(x, _ reg.VecPhysical) { VPMULLD(factor, x, x) })
 		chain(4, func(x, _ reg.VecPhysical) { VPADDD(index, x, x) })
+		chain(0, func(x, t reg.VecPhysical) { VPSRLD(Imm(30), x, t) })
 	}
-	VPADDD(constant(args, one), index, index)
 }
 
 // mtOutputs twists and tempers the rows in place, one column of vectors after
