@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"encoding/binary"
 	"math/bits"
 	"os"
 	"slices"
@@ -60,7 +61,7 @@ type vectorArgs struct {
 	rows      uint64  // in the program
 	tallies   *uint32 // a block for each group
 	groups    uint64
-	masks     *uint64 // receives one bit for each seed
+	masks     *byte // receives one bit for each seed
 	blocks    uint64
 	words     *uint32 // mt19937: its rows of outputs; 48-bit LCGs: their states
 	from      uint64  // mt19937: number of the first row's output
@@ -155,21 +156,23 @@ func (v *vectorSieve) run(abort *atomic.Bool, r Range, found []Survivor) ([]Surv
 	}
 }
 
-// look runs the first filter over the window's seeds. Its account is summed up
-// from the first seeds of the batches that were really filtered.
+// look runs the first filter over the window's seeds and then gathers its hits:
+// a branch that depends on a seed would make the CPU wait, in every batch, for
+// the last result before it begins the next. The account is summed up from the
+// first seeds of the batches that were really filtered.
 func (v *vectorSieve) look(w Range) Account {
 	f := v.filters[0]
-	v.pending = v.pending[:0]
 	var acct Account
 	for first := w.First; ; first += uint64(f.batch) {
 		n := min(uint64(f.batch)-1, w.Last-first) + 1
-		f.run(first, consecutive[:f.batch], int(n))
+		f.run(first, consecutive[:f.batch], int(n), int(first-w.First))
 		acct.visitRun(f.args.first, n)
-		v.pending = f.hits(v.pending, uint32(first-w.First), int(n))
 		if w.Last-first < uint64(f.batch) || v.reference.abort.Load() {
-			return acct
+			break
 		}
 	}
+	v.pending = f.hits(v.pending[:0], int(w.Last-w.First)+1)
+	return acct
 }
 
 // visitRun adds n neighbouring seeds to the account.
@@ -197,7 +200,7 @@ type vectorFilter struct {
 	program []uint32
 	tallies []uint32
 	words   []uint32
-	masks   [vectorBatch / 64]uint64
+	masks   [(vectorWindow + vectorBatch) / 8]byte
 	padded  [vectorBatch]uint32
 }
 
@@ -210,7 +213,6 @@ func newVectorFilter(u *vectorUnit, p *vectorPlan, s *stage) *vectorFilter {
 	f.args = vectorArgs{
 		program: &f.program[0], rows: uint64(len(s.rows)),
 		tallies: &f.tallies[0], groups: uint64(s.groups),
-		masks: &f.masks[0],
 	}
 	p.form.constants(&f.args)
 	f.args.set(constMultiplier, p.transform.multiplier)
@@ -234,11 +236,11 @@ func newVectorFilter(u *vectorUnit, p *vectorPlan, s *stage) *vectorFilter {
 	return f
 }
 
-// run filters n seeds, at most a batch, and leaves a bit for each in masks.
-// offsets has a whole batch.
-func (f *vectorFilter) run(first uint64, offsets []uint32, n int) {
+// run filters n seeds, at most a batch, and leaves a bit for each in masks, from
+// number `at` on. offsets has a whole batch.
+func (f *vectorFilter) run(first uint64, offsets []uint32, n, at int) {
 	a := &f.args
-	a.first, a.offsets = first, unsafe.SliceData(offsets)
+	a.first, a.offsets, a.masks = first, unsafe.SliceData(offsets), &f.masks[at/8]
 	size := f.unit.blockSeeds()
 	a.blocks = uint64((n + size - 1) / size)
 	if f.kernel == kernelMt {
@@ -247,15 +249,15 @@ func (f *vectorFilter) run(first uint64, offsets []uint32, n int) {
 	f.unit.filters[f.kernel](a)
 }
 
-// hits appends base and the number of every seed, of n, that the last run hit.
-func (f *vectorFilter) hits(dst []uint32, base uint32, n int) []uint32 {
+// hits appends the numbers below n that have their bit in masks.
+func (f *vectorFilter) hits(dst []uint32, n int) []uint32 {
 	for i := 0; i < n; i += 64 {
-		m := f.masks[i/64]
+		m := binary.LittleEndian.Uint64(f.masks[i/8:])
 		if n-i < 64 {
 			m &= 1<<(n-i) - 1
 		}
 		for ; m != 0; m &= m - 1 {
-			dst = append(dst, base+uint32(i+bits.TrailingZeros64(m)))
+			dst = append(dst, uint32(i+bits.TrailingZeros64(m)))
 		}
 	}
 	return dst
@@ -265,9 +267,9 @@ func (f *vectorFilter) hits(dst []uint32, base uint32, n int) []uint32 {
 func (f *vectorFilter) pick(first uint64, offsets, dst []uint32) []uint32 {
 	for len(offsets) > 0 {
 		n := copy(f.padded[:f.batch], offsets)
-		f.run(first, f.padded[:f.batch], n)
+		f.run(first, f.padded[:f.batch], n, 0)
 		had := len(dst)
-		dst = f.hits(dst, 0, n)
+		dst = f.hits(dst, n)
 		for i, at := range dst[had:] {
 			dst[had+i] = offsets[at]
 		}
