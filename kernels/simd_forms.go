@@ -111,10 +111,11 @@ func (f *vectorForm) constants(a *vectorArgs) {
 		a.setLong(constStepAdd, 2*f.step.add)
 		a.set(constLeastSeed, uint32(f.start.forZero))
 	case kernelLcg48:
+		const left = 16 // by which states are kept further left, in 64 bits
 		a.setLong(constStepMul, f.step.mul)
 		a.setLong(constStepHigh, bits.RotateLeft64(f.step.mul, 32))
-		a.setLong(constStepAdd, f.step.add)
-		a.setLong(constSeedLeft, uint64(f.start.left))
-		a.setLong(constSeedXor, f.start.xor)
+		a.setLong(constStepAdd, f.step.add<<left)
+		a.setLong(constSeedLeft, uint64(f.start.left+left))
+		a.setLong(constSeedXor, f.start.xor<<left)
 	}
 }

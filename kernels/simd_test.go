@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"unsafe"
 )
 
 // eachUnit runs a test on every vector unit of the CPU.
@@ -26,6 +27,41 @@ func TestConformanceVectors(t *testing.T) {
 		for _, def := range vectorised() {
 			if err := conformGenerator(t.Context(), d, def); err != nil {
 				t.Errorf("generator %s: %v", def.Name, err)
+			}
+		}
+	})
+}
+
+// TestVectorMemory demands that no vector in the memory of a filter lies in two
+// cache lines, which would halve the pace of loads. Go aligns the memory so as
+// long as its sizes and the fields of vectorFilter stay what they are.
+func TestVectorMemory(t *testing.T) {
+	const line = 64
+	eachUnit(t, func(t *testing.T, u *vectorUnit) {
+		for _, name := range []string{"mt19937", "xorshift32", "compat:java_lcg"} {
+			def, err := lookup(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := plant(def, 1, Spec{Observe: "mod:1000", Skip: Bounds{0, 4}, MinMatches: 3}, 5)
+			if err != nil {
+				t.Fatal(err)
+			}
+			plan, ok := s.planVectors(u)
+			if !ok {
+				t.Fatalf("%s: no vectors", name)
+			}
+			for i, stage := range plan.stages {
+				f := newVectorFilter(u, plan, stage)
+				for what, at := range map[string]unsafe.Pointer{
+					"constants": unsafe.Pointer(&f.args.constants),
+					"tallies":   unsafe.Pointer(f.args.tallies),
+					"words":     unsafe.Pointer(f.args.words),
+				} {
+					if over := uintptr(at) % line; over != 0 {
+						t.Errorf("%s, stage %d: the %s begin %d bytes behind the start of a cache line", name, i, what, over)
+					}
+				}
 			}
 		}
 	})

@@ -67,8 +67,15 @@ func filter(m *machine, src source) {
 	MOVL(Mem{Base: program, Disp: 8}, tally.As32())
 	ADDQ(tallies, tally)
 	ADDQ(Imm(12), program)
-	m.eachChain(func(c int) { VPSUBD(m.s(c), m.u(0), m.t(c)) })
-	m.eachChain(func(c int) { m.tallyAbove(m.t(c), m.u(1), m.at(tally, c)) })
+	const behind = 2 // chains, fewer than there are scratch registers
+	for turn := range m.chains + behind {
+		if turn < m.chains {
+			VPSUBD(m.s(turn), m.u(0), m.scratch(turn))
+		}
+		if c := turn - behind; c >= 0 {
+			m.tallyAbove(m.scratch(c), m.u(1), m.at(tally, c))
+		}
+	}
 	DECQ(left)
 	JNZ(LabelRef("test"))
 	DECQ(rows)
@@ -96,7 +103,7 @@ func (m *machine) transform(args reg.Register, src source) {
 		from = m.s
 	}
 	m.eachChain(func(c int) { VPMULLD(constant(args, multiplier), from(c), m.s(c)) })
-	m.eachChain(func(c int) { m.rotate(args, m.s(c), m.t(c)) })
+	m.eachChain(func(c int) { m.rotate(args, m.s(c), m.scratch(c)) })
 }
 
 // clearTallies sets the tallies of all groups to 0.

@@ -36,8 +36,18 @@ func (m *machine) x(c int) reg.VecPhysical { return m.vec[c] }
 func (m *machine) s(c int) reg.VecPhysical { return m.vec[m.chains+c] }
 func (m *machine) t(c int) reg.VecPhysical { return m.vec[2*m.chains+c] }
 
-// u are the four registers that are left for constants.
+// u are the registers that are left, for constants: four, or eight on a wide
+// machine.
 func (m *machine) u(i int) reg.VecPhysical { return m.vec[3*m.chains+i] }
+
+// scratch are the temporaries of the tests. A wide machine has three for all
+// chains, and t is left to the generator.
+func (m *machine) scratch(c int) reg.VecPhysical {
+	if m.wide {
+		return m.u(5 + c%3)
+	}
+	return m.t(c)
+}
 
 // eachChain emits one instruction for every chain, so that neighbours do not
 // wait for each other.

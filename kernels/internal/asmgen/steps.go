@@ -113,36 +113,46 @@ func (m *machine) halves(even, odd, high reg.VecPhysical) {
 	VPBLENDD(Imm(0xAA), odd, even, even)
 }
 
-// lcg48 is y = stepMul*y + stepAdd modulo 2^48, in 64-bit lanes; its word is
-// bits 16 to 47. The even seeds of a vector are in s and the odd ones in t
-// while the chains step, and in memory while their words are tested.
+// lcg48 is y = stepMul*y + stepAdd modulo 2^48, in the upper 48 bits of 64-bit
+// lanes, so that its word, bits 16 to 47, is the upper half of a lane. Of every
+// four seeds the first two are in the register low and the other two in t; one
+// instruction gathers their words. A wide machine has registers enough to keep
+// the states while their words are tested; else they are in memory then.
 func lcg48() source {
-	states := func(args reg.Register, move func(c int, at reg.Register)) func(m *machine) {
-		return func(m *machine) {
-			at := GP64()
-			MOVQ(arg(args, argWords), at)
-			m.eachChain(func(c int) { move(c, at) })
+	low := func(m *machine) func(c int) reg.VecPhysical {
+		if m.wide {
+			return m.x
 		}
+		return m.s
+	}
+	states := func(m *machine, args reg.Register, move func(state reg.VecPhysical, at Mem)) {
+		if m.wide {
+			return
+		}
+		at := GP64()
+		MOVQ(arg(args, argWords), at)
+		m.eachChain(func(c int) {
+			move(m.s(c), m.at(at, 2*c))
+			move(m.t(c), m.at(at, 2*c+1))
+		})
 	}
 	store := func(m *machine, args reg.Register) {
-		states(args, func(c int, at reg.Register) {
-			m.store(m.s(c), m.at(at, 2*c))
-			m.store(m.t(c), m.at(at, 2*c+1))
-		})(m)
+		states(m, args, func(state reg.VecPhysical, at Mem) { m.store(state, at) })
 	}
 	return source{
 		name:  "lcg48",
 		shift: true,
-		open:  func(m *machine, _ reg.Register) { m.laneMasks() },
+		open:  func(*machine, reg.Register) {},
 		begin: func(m *machine, args, offsets reg.Register) {
+			low := low(m)
 			VPBROADCASTQ(arg(args, argFirst), m.u(2))
+			m.xor(m.u(3), m.u(3), m.u(3))
 			m.eachChain(func(c int) {
 				m.load(m.at(offsets, c), m.t(c))
-				VPSLLQ(Imm(32), m.t(c), m.s(c))
-				VPSRLQ(Imm(32), m.s(c), m.s(c))
-				VPSRLQ(Imm(32), m.t(c), m.t(c))
+				VPUNPCKLDQ(m.u(3), m.t(c), low(c))
+				VPUNPCKHDQ(m.u(3), m.t(c), m.t(c))
 			})
-			for _, half := range []func(int) reg.VecPhysical{m.s, m.t} {
+			for _, half := range []func(int) reg.VecPhysical{low, m.t} {
 				m.eachChain(func(c int) {
 					y := half(c)
 					VPADDQ(m.u(2), y, y)
@@ -150,31 +160,22 @@ func lcg48() source {
 					m.xor(constant(args, seedXor), y, y)
 				})
 			}
+			if m.wide {
+				m.load(constant(args, stepMul), m.u(2))
+			}
+			m.load(constant(args, stepAdd), m.u(3))
 			store(m, args)
 		},
 		enter: func(m *machine, args reg.Register) {
-			states(args, func(c int, at reg.Register) {
-				m.load(m.at(at, 2*c), m.s(c))
-				m.load(m.at(at, 2*c+1), m.t(c))
-			})(m)
-			m.load(constant(args, stepAdd), m.u(3))
+			states(m, args, func(state reg.VecPhysical, at Mem) { m.load(at, state) })
 		},
 		step: func(m *machine, args reg.Register) {
-			m.eachChain(func(c int) { m.step48(args, m.s(c), m.x(c)) })
+			low := low(m)
+			m.eachChain(func(c int) { m.step48(args, low(c), m.x(c)) })
 			m.eachChain(func(c int) { m.step48(args, m.t(c), m.x(c)) })
 		},
-		leave: func(m *machine, args reg.Register) {
-			store(m, args)
-			m.eachChain(func(c int) { VPSRLQ(Imm(16), m.s(c), m.x(c)) })
-			m.eachChain(func(c int) { VPSLLQ(Imm(16), m.t(c), m.t(c)) })
-			m.eachChain(func(c int) {
-				if m.wide {
-					VMOVDQA32(m.t(c), reg.K3, m.x(c))
-					return
-				}
-				VPBLENDD(Imm(0xAA), m.t(c), m.x(c), m.x(c))
-			})
-		},
+		leave: store,
+		value: func(m *machine, c int) { VSHUFPS(Imm(0xDD), m.t(c), low(m)(c), m.s(c)) },
 	}
 }
 
@@ -183,7 +184,7 @@ func lcg48() source {
 // the product of the lower halves.
 func (m *machine) step48(args reg.Register, y, t reg.VecPhysical) {
 	if m.wide {
-		VPMULLQ(constant(args, stepMul), y, y)
+		VPMULLQ(m.u(2), y, y)
 		VPADDQ(m.u(3), y, y)
 		return
 	}
