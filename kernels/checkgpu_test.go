@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -22,6 +23,9 @@ func isCheckGPU() bool { return filepath.Base(os.Args[0]) == checkGPU }
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if isCheckGPU() {
+		if more := AcceleratorEnv(HIP, "", os.Environ()); more != nil { // the program begins anew, with it
+			panic(syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), more...)))
+		}
 		if err := flag.Set("test.run", "^TestCheckGPU$"); err != nil {
 			panic(err)
 		}

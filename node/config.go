@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -425,7 +424,7 @@ func (c Config) Validate() error {
 			return invalidConfig(fmt.Sprintf("node.slot %d: number is %d", i, s.Number), fmt.Sprintf("the devices of a machine are counted from 0 and end before %d", maxDevices))
 		case s.Threads < 0 || s.Threads > 4096:
 			return invalidConfig(fmt.Sprintf("node.slot %d: threads is %d", i, s.Threads), "use 0 to 4096; 0 is all cores")
-		case s.GFX != "" && !gfxForm.MatchString(s.GFX):
+		case s.GFX != "" && !kernels.IsGFX(s.GFX):
 			return invalidConfig(fmt.Sprintf("node.slot %d: gfx is %q", i, s.GFX), `such as gfx = "10.3.0"`)
 		case s.Libraries != "" && !filepath.IsAbs(s.Libraries):
 			return invalidConfig(fmt.Sprintf("node.slot %d: libraries is %q", i, s.Libraries), "write the directory's whole path")
@@ -435,9 +434,6 @@ func (c Config) Validate() error {
 	}
 	return nil
 }
-
-// gfxForm is what AMD's runtime takes for a GPU's name.
-var gfxForm = regexp.MustCompile(`^[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{1,2}$`)
 
 // checkShared refuses two slots on one accelerator that do not say so.
 func (n NodeConfig) checkShared() error {

@@ -34,7 +34,7 @@ type benchFlags struct {
 	envelope            string
 	maxSpread, within   float64
 	compare, from       string
-	libraries           string
+	libraries, gfx      string
 	out, plot           string
 	asJSON              bool
 }
@@ -68,7 +68,7 @@ lie within --max-spread of each other; the best is the steadiest of the stable o
 	}
 	flags := c.Flags()
 	flags.SortFlags = false
-	flags.StringSliceVar(&f.devices, "device", nil, "cpu, cpu:UNIT, cpu:scalar, opencl:NUMBER (default all of this machine; with --envelope the CPU)")
+	flags.StringSliceVar(&f.devices, "device", nil, "cpu, cpu:UNIT, cpu:scalar, cuda:NUMBER, hip:NUMBER, opencl:NUMBER (default all of this machine; with --envelope the CPU)")
 	flags.StringSliceVarP(&f.generators, "generator", "g", nil, "generators to search with (default some of each kind; with --envelope mt19937)")
 	flags.IntVar(&f.draws, "count", 10, "draws of the question")
 	flags.StringVar(&f.skip, "skip", "0", "outputs thrown away between two draws: N, or A:B with both ends")
@@ -81,6 +81,7 @@ lie within --max-spread of each other; the best is the steadiest of the stable o
 	flags.Float64Var(&f.maxSpread, "max-spread", 0.1, "samples of a stable setting differ by no more, as a share of their median")
 	flags.Float64Var(&f.within, "within", 0.03, "medians that differ by no more count as equally fast")
 	flags.StringVar(&f.libraries, "libraries", "", "directory in which drivers' libraries are looked for first, as of a slot")
+	flags.StringVar(&f.gfx, "gfx", "", "what ROCm takes the GPUs for, as of a slot (default that for smaller ones of a kind, such as the RX 6600)")
 	flags.StringVarP(&f.out, "output", "o", "", "write the report as JSON to this file")
 	flags.StringVar(&f.compare, "compare", "", "compare with the report in this file")
 	flags.StringVar(&f.from, "from", "", "take the report in this file instead of measuring")
@@ -137,6 +138,7 @@ func (f *benchFlags) plan(e *env) (p bench.Plan, err error) {
 		{f.time < time.Millisecond || f.time > time.Hour, fmt.Sprintf("--time is %v", f.time), "use 1ms to 1h"},
 		{f.repeats < 1 || f.repeats > bench.MaxRepeats, fmt.Sprintf("--repeats is %d", f.repeats), fmt.Sprintf("use 1 to %d", bench.MaxRepeats)},
 		{!(f.maxSpread > 0), fmt.Sprintf("--max-spread %v is not above 0", f.maxSpread), "such as --max-spread 0.1"},
+		{f.gfx != "" && !kernels.IsGFX(f.gfx), fmt.Sprintf("--gfx is %q", clip(f.gfx)), "such as --gfx 10.3.0"},
 		{!(f.within >= 0 && f.within < 1), fmt.Sprintf("--within %v is not a share", f.within), "such as --within 0.03"},
 	} {
 		if bad.is {
@@ -151,7 +153,7 @@ func (f *benchFlags) plan(e *env) (p bench.Plan, err error) {
 		return p, &usageError{what: fmt.Sprintf("--envelope cannot sweep %q", clip(f.envelope)), next: next}
 	}
 	p = bench.Plan{
-		Generators: f.generators, Time: f.time, Repeats: f.repeats, Libraries: f.libraries, Command: []string{"/proc/self/exe", "measure"}, Words: e.stderr,
+		Generators: f.generators, Time: f.time, Repeats: f.repeats, Libraries: f.libraries, GFX: f.gfx, Command: []string{"/proc/self/exe", "measure"}, Words: e.stderr,
 		Question: bench.Question{Observe: f.observe, Draws: f.draws, Threshold: f.threshold},
 	}
 	if p.Question.Skip, err = parseBounds("skip", f.skip); err != nil {

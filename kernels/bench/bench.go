@@ -46,6 +46,7 @@ type Plan struct {
 	Repeats    int           // samples
 	Programs   string        // directory of compiled programs; empty to keep none
 	Libraries  string        // directory in which drivers' libraries are looked for first, or empty
+	GFX        string        // what AMD's runtime takes its GPUs for, such as 10.3.0; empty for what they need
 	// Command is that of processes that measure accelerators with [Serve], a path first;
 	// empty to measure them in this process.
 	Command []string
@@ -96,7 +97,7 @@ type Device struct {
 // Scalar is the unit of a CPU that tests one seed after the other.
 const Scalar = "scalar"
 
-// ParseDevice reads cpu, cpu:UNIT, opencl or opencl:NUMBER.
+// ParseDevice reads cpu, cpu:UNIT, or a kind of accelerator with a number or without.
 func ParseDevice(text string) (Device, error) {
 	kind, detail, given := strings.Cut(text, ":")
 	units := append(kernels.VectorUnits(), Scalar)

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"seedmesh/kernels"
 )
 
 // The libraries of two interfaces may not bear each other in one process, and any of
@@ -88,7 +90,7 @@ func (c *crew) row(ctx context.Context, o order) (Row, error) {
 	h := c.helpers[kind]
 	if h == nil {
 		var err error
-		if h, err = startHelper(c.plan.Command, &c.said); err != nil {
+		if h, err = startHelper(c.plan.Command, kernels.AcceleratorEnv(kind, c.plan.GFX, os.Environ()), &c.said); err != nil {
 			return Row{}, fmt.Errorf("bench: start a process for %s: %w", kind, err)
 		}
 		c.helpers[kind] = h
@@ -131,12 +133,13 @@ type helper struct {
 	words  *sayings
 }
 
-func startHelper(command []string, all *said) (*helper, error) {
+func startHelper(command, env []string, all *said) (*helper, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Env = append(os.Environ(), env...)
 	words := &sayings{said: all}
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles, cmd.WaitDelay = words, words, []*os.File{w}, endLimit
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -48,6 +48,22 @@ func TestCrew(t *testing.T) {
 	}
 }
 
+// TestCrewHasTheEnvironment has a library that knows its GPU under another name only.
+func TestCrewHasTheEnvironment(t *testing.T) {
+	libraries := shim.Libraries(t, true, &shim.Fault{Call: "CompileProgram", Kind: shim.Picky})
+	for gfx, want := range map[string]string{"": "no such driver or device", "10.3.0": "CompileProgram gave error 719"} {
+		p := shortPlan("xorshift32", Device{Kind: kernels.HIP})
+		p.Libraries, p.GFX, p.Command = libraries, gfx, []string{os.Args[0], "measure"}
+		r, err := p.Measure(t.Context(), ignore)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if row := r.Rows[0]; !strings.Contains(row.Error, want) {
+			t.Errorf("with gfx %q: %q, want %q", gfx, row.Error, want)
+		}
+	}
+}
+
 // TestAcceleratorsShare has the share of a whole device's limit, and why OpenCL has none.
 func TestAcceleratorsShare(t *testing.T) {
 	row := Row{Device: "cuda:0", Limit: 400}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"testing/fstest"
 	"time"
 
 	"seedmesh/kernels"
@@ -182,37 +181,6 @@ func TestGFXReachesTheLibrary(t *testing.T) {
 		e := wantClass(t, newTestProcess(t, config, defaultLimits).Ready(t.Context(), false), NotStarted)
 		if !strings.Contains(e.Error(), want) {
 			t.Errorf("with gfx %q: %v, want %q", gfx, e, want)
-		}
-	}
-}
-
-func TestGFXOverride(t *testing.T) {
-	tree := func(versions ...string) fstest.MapFS {
-		fs := fstest.MapFS{"0/properties": {Data: []byte("cpu_cores_count 16\ngfx_target_version 0\n")}}
-		for i, v := range versions {
-			fs[string(rune('1'+i))+"/properties"] = &fstest.MapFile{Data: []byte("simd_count 56\ngfx_target_version " + v + "\n")}
-		}
-		return fs
-	}
-	for name, tt := range map[string]struct {
-		device, gfx, environ string
-		tree                 fstest.MapFS
-		want                 string
-	}{
-		"an RX 6600":               {kernels.HIP, "", "", tree("100302"), "HSA_OVERRIDE_GFX_VERSION=10.3.0"},
-		"two of them":              {kernels.HIP, "", "", tree("100302", "100300"), "HSA_OVERRIDE_GFX_VERSION=10.3.0"},
-		"beside another kind":      {kernels.HIP, "", "", tree("100302", "110000"), ""},
-		"an RX 6800":               {kernels.HIP, "", "", tree("100300"), ""},
-		"no GPU":                   {kernels.HIP, "", "", tree(), ""},
-		"the environment has one":  {kernels.HIP, "", "HSA_OVERRIDE_GFX_VERSION=10.3.1", tree("100302"), ""},
-		"the configuration is it":  {kernels.HIP, "11.0.0", "HSA_OVERRIDE_GFX_VERSION=10.3.1", tree("100302"), "HSA_OVERRIDE_GFX_VERSION=11.0.0"},
-		"through OpenCL as well":   {kernels.OpenCL, "", "", tree("100302"), "HSA_OVERRIDE_GFX_VERSION=10.3.0"},
-		"a slot without a GPU":     {"cpu", "11.0.0", "", tree("100302"), ""},
-		"a tree of nothing at all": {kernels.HIP, "", "", fstest.MapFS{}, ""},
-	} {
-		got := strings.Join(gfxEnv(Config{Device: tt.device, GFX: tt.gfx}, []string{tt.environ}, tt.tree), " ")
-		if got != tt.want {
-			t.Errorf("%s: gfxEnv = %q, want %q", name, got, tt.want)
 		}
 	}
 }

@@ -327,7 +327,7 @@ func (p *process) start(ctx context.Context, free *os.File) (err error) {
 		return err
 	}
 	env := append(allowed(os.Environ()), p.cfg.Env...)
-	c, err := spawn(argv, append(env, gfxEnv(p.cfg, env, topology())...), free, p.log)
+	c, err := spawn(argv, append(env, kernels.AcceleratorEnv(p.cfg.Device, p.cfg.GFX, env)...), free, p.log)
 	if err != nil {
 		p.count()
 		return &Error{Slot: p.cfg.Index, Class: NotStarted, Message: err.Error(), Err: err}

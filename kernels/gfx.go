@@ -1,13 +1,12 @@
-package slot
+package kernels
 
 import (
 	"io/fs"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-
-	"seedmesh/kernels"
 )
 
 // AMD's libraries have code for gfx1030 and not for the smaller GPUs of its kind,
@@ -18,15 +17,25 @@ const gfxOverride = "HSA_OVERRIDE_GFX_VERSION"
 // topologyDir is where the kernel says which GPUs of AMD's there are.
 const topologyDir = "/sys/class/kfd/kfd/topology/nodes"
 
-// gfxEnv is what a slot's executor has in its environment beside environ, so that
-// AMD's runtime knows the GPU. It must be there before the library is opened.
-func gfxEnv(cfg Config, environ []string, topology fs.FS) []string {
+var gfxForm = regexp.MustCompile(`^[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{1,2}$`)
+
+// IsGFX tells that AMD's runtime can take a GPU for it, such as 10.3.0.
+func IsGFX(version string) bool { return gfxForm.MatchString(version) }
+
+// AcceleratorEnv is what a process that opens accelerators of a kind has in its
+// environment beside environ, so that AMD's runtime knows them. gfx is what it takes
+// them for; empty for what they need. It must be there when the process starts.
+func AcceleratorEnv(kind, gfx string, environ []string) []string {
+	return acceleratorEnv(kind, gfx, environ, os.DirFS(topologyDir))
+}
+
+func acceleratorEnv(kind, gfx string, environ []string, topology fs.FS) []string {
 	given := slices.ContainsFunc(environ, func(kv string) bool { return strings.HasPrefix(kv, gfxOverride+"=") })
 	switch {
-	case cfg.Device != kernels.HIP && cfg.Device != kernels.OpenCL:
+	case kind != HIP && kind != OpenCL:
 		return nil
-	case cfg.GFX != "":
-		return []string{gfxOverride + "=" + cfg.GFX}
+	case gfx != "":
+		return []string{gfxOverride + "=" + gfx}
 	case given || !smallRDNA2(topology):
 		return nil
 	}
@@ -66,5 +75,3 @@ func gfxVersion(properties string) uint64 {
 	}
 	return 0
 }
-
-func topology() fs.FS { return os.DirFS(topologyDir) }
