@@ -23,6 +23,15 @@ func (s *Spec) modeOf(def *definition) string {
 	return or(s.Mode, ModeFixed)
 }
 
+// varies tells that the skip of some generator may change. One that is unknown has an
+// error of its own.
+func (s *Spec) varies() bool {
+	return slices.ContainsFunc(s.Generators, func(name string) bool {
+		def, err := lookup(name)
+		return err != nil || s.modeOf(def) != ModeFixed
+	})
+}
+
 // Confirms reports whether survivors are tested once more with a need of their
 // own.
 func (s *Spec) Confirms() bool { return s.Mode == ModeTwoPhase || s.Direction == Bidirectional }
@@ -44,6 +53,8 @@ func (s *Spec) checkMode() error {
 		return &SpecError{"the mode hybrid finds the skips itself, and skips were given", "leave out --skip, or use --mode two-phase"}
 	case len(s.Strategies) > MaxStrategies:
 		return &SpecError{fmt.Sprintf("%d strategies were given, and the limit is %d", len(s.Strategies), MaxStrategies), strategyHelp()}
+	case len(s.Strategies) > 0 && !s.varies():
+		return &SpecError{"strategies were given, and no skip changes between two draws", "use --strategy with --mode hybrid or two-phase"}
 	case !s.Confirms() && s.ConfirmMatches != 0:
 		return &SpecError{"a need for confirmation was given, and nothing is confirmed", "use it with --mode two-phase or --direction bidirectional"}
 	case direction != Bidirectional && s.Split != 0:

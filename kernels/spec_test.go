@@ -36,8 +36,12 @@ func TestValidate(t *testing.T) {
 		"two phases, hybrid name": {func(s *Spec) {
 			s.Generators, s.Mode, s.ConfirmMatches = []string{"compat:lcg32_hybrid"}, ModeTwoPhase, 1
 		}, "variable skip already"},
-		"need for no phase":       {func(s *Spec) { s.ConfirmMatches = 1 }, "nothing is confirmed"},
-		"strategy out of nowhere": {func(s *Spec) { s.Strategies = []Strategy{{"balanced_hybrid", 1, 1}} }, "balanced_hybrid"},
+		"need for no phase": {func(s *Spec) { s.ConfirmMatches = 1 }, "nothing is confirmed"},
+		"strategy out of nowhere": {func(s *Spec) {
+			s.Mode, s.ConfirmMatches, s.Strategies = ModeTwoPhase, 2, []Strategy{{"balanced_hybrid", 1, 1}}
+		}, "balanced_hybrid"},
+		"strategies, fixed skip":  {func(s *Spec) { s.Strategies = presets }, "no skip changes"},
+		"strategies, hybrid name": {func(s *Spec) { s.Generators = append(s.Generators, "compat:lcg32_hybrid"); s.Strategies = presets }, ""},
 		"too many strategies":     {func(s *Spec) { s.Strategies = make([]Strategy, MaxStrategies+1) }, "17 strategies"},
 		"split":                   {func(s *Spec) { s.Direction, s.Split, s.MinMatches, s.ConfirmMatches = Bidirectional, 1, 1, 1 }, ""},
 		"split, nothing known": {func(s *Spec) {
