@@ -257,6 +257,10 @@ func (s *resultsServer) Results(_ context.Context, _ *connect.Request[meshv1.Res
 const (
 	recordA = `{"seed":"18446744073709551615","family":"xorshift32","matches":2,"total":2,"match_rate":1,"best_skip":0,"best_offset":3}` + "\n"
 	recordB = `{"seed":"7","family":"xorshift32","matches":1,"total":2,"match_rate":0.5,"best_skip":0,"best_offset":3,"direction":"reverse-window"}` + "\n"
+	recordC = `{"seed":"8","family":"mt19937","matches":2,"total":3,"match_rate":0.6666666666666666,"best_skip":4,"best_offset":0,"strategy":"3:5","skip_pattern":[4,-1,4]}` + "\n"
+
+	csvHeader = "seed,family,matches,total,match_rate,best_skip,best_offset,direction,strategy,skip_pattern,origin,held_out_matches,held_out_total,held_out_match_rate," +
+		"reverse_matches,reverse_total,reverse_match_rate,reverse_skip,reverse_offset\n"
 )
 
 func TestResults(t *testing.T) {
@@ -270,9 +274,10 @@ func TestResults(t *testing.T) {
 		"no lines":    {nil, "jsonl", ""},
 		"array":       {both, "json", "[\n" + strings.TrimSpace(recordA) + ",\n" + strings.TrimSpace(recordB) + "\n]\n"},
 		"empty array": {nil, "json", "[]\n"},
-		"csv": {both, "csv", "seed,family,matches,total,match_rate,best_skip,best_offset,direction\n" +
-			"18446744073709551615,xorshift32,2,2,1,0,3,forward\n7,xorshift32,1,2,0.5,0,3,reverse-window\n"},
-		"empty csv": {nil, "csv", "seed,family,matches,total,match_rate,best_skip,best_offset,direction\n"},
+		"csv": {append(both, recordC), "csv", csvHeader +
+			"18446744073709551615,xorshift32,2,2,1,0,3,forward,,,,,,,,,,,\n7,xorshift32,1,2,0.5,0,3,reverse-window,,,,,,,,,,,\n" +
+			"8,mt19937,2,3,0.6666666666666666,4,0,forward,3:5,\"[4,-1,4]\",,,,,,,,,\n"},
+		"empty csv": {nil, "csv", csvHeader},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &resultsServer{parts: tt.parts, stop: func(call, part int) error {

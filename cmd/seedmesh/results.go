@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"seedmesh/kernels"
 	"seedmesh/node/api/meshv1"
 	"seedmesh/node/api/meshv1/meshv1connect"
 )
@@ -132,10 +133,13 @@ func arrayEnd(n int) []byte {
 	return []byte("\n]\n")
 }
 
-// csvColumns are the fields of a record, by its schema; none is a search's. The
-// direction is only in records of reversed windows, and forward elsewhere.
+// csvColumns are the fields of a record, by its schema; none is a search's. What the
+// mode or direction of a record does not have is empty, and the direction forward.
 var csvColumns = map[string][]string{
-	"": {"seed", "family", "matches", "total", "match_rate", "best_skip", "best_offset", "direction"},
+	"": {
+		"seed", "family", "matches", "total", "match_rate", "best_skip", "best_offset", "direction", "strategy", "skip_pattern", "origin",
+		"held_out_matches", "held_out_total", "held_out_match_rate", "reverse_matches", "reverse_total", "reverse_match_rate", "reverse_skip", "reverse_offset",
+	},
 	"seedmesh.analysis/1": {
 		"seed", "family", "skip", "offset", "samples", "mean", "std", "min", "max", "chi2", "chi2_dof", "chi2_p", "chi2_p_holm",
 		"runs", "runs_z", "runs_p", "runs_p_holm", "p_value", "p_value_job",
@@ -144,27 +148,31 @@ var csvColumns = map[string][]string{
 }
 
 func csvRow(dst []byte, n int, line []byte) ([]byte, error) {
-	var record map[string]any
-	dec := json.NewDecoder(bytes.NewReader(line))
-	dec.UseNumber()
-	if err := dec.Decode(&record); err != nil {
+	var record map[string]json.RawMessage
+	if err := json.Unmarshal(line, &record); err != nil {
 		return nil, fmt.Errorf("record %d cannot be read: %w", n+1, err)
 	}
-	schema, _ := record["schema"].(string) // a search states none
-	columns := csvColumns[schema]
+	columns := csvColumns[csvCell(record["schema"])] // a search states none
 	row := make([]string, len(columns))
 	for i, column := range columns {
-		switch v, ok := record[column]; {
-		case ok:
-			row[i] = fmt.Sprint(v)
-		case column == "direction":
-			row[i] = "forward"
+		row[i] = csvCell(record[column])
+		if column == "direction" && row[i] == "" {
+			row[i] = kernels.Forward
 		}
 	}
 	if n == 0 {
 		dst = append(dst, csvLine(columns)...)
 	}
 	return append(dst, csvLine(row)...), nil
+}
+
+// csvCell is what stands in a JSON string, or the value as it is written.
+func csvCell(value json.RawMessage) string {
+	var s string
+	if json.Unmarshal(value, &s) == nil {
+		return s
+	}
+	return string(value)
 }
 
 func csvEnd(n int) []byte {
