@@ -26,11 +26,11 @@ type Candidate struct {
 }
 
 // candidateForms is what a candidate file may look like, for error messages.
-const candidateForms = `use the JSON Lines that sieve prints, a JSON array of seeds or of objects with "seed" and "skip", or text lines SEED SKIP`
+const candidateForms = `use the JSON Lines that sieve prints, a JSON array of seeds or of objects with "seed" and "skip", CSV with a seed column, or text lines SEED SKIP`
 
 // ParseCandidates reads a list of candidates: what sieve prints (seed, family
-// and best_skip), a JSON array of numbers or of objects with seed and skip, or
-// lines of a seed and a skip. A skip that is not stated is 0.
+// and best_skip), also as CSV, a JSON array of numbers or of objects with seed and
+// skip, or lines of a seed and a skip. A skip that is not stated is 0.
 func ParseCandidates(r io.Reader) ([]Candidate, error) {
 	text, err := io.ReadAll(io.LimitReader(r, MaxCandidateBytes+1))
 	if err != nil {
@@ -41,9 +41,13 @@ func ParseCandidates(r io.Reader) ([]Candidate, error) {
 	}
 	text = bytes.TrimSpace(bytes.TrimPrefix(text, []byte("\ufeff")))
 	var list []Candidate
-	if len(text) > 0 && (text[0] == '[' || text[0] == '{') {
+	first, _, _ := strings.Cut(string(text), "\n")
+	switch {
+	case len(text) > 0 && (text[0] == '[' || text[0] == '{'):
 		list, err = parseJSONCandidates(text)
-	} else {
+	case namesColumn(first, "seed"):
+		list, err = parseCSVCandidates(text)
+	default:
 		list, err = parseTextCandidates(text)
 	}
 	switch {
@@ -71,6 +75,33 @@ func parseTextCandidates(text []byte) ([]Candidate, error) {
 			return nil, candidateError(len(list)+1, strings.TrimSpace(line))
 		}
 		list = append(list, c)
+	}
+	return list, nil
+}
+
+// parseCSVCandidates reads the columns seed, skip or best_skip, and family; an empty
+// cell states nothing.
+func parseCSVCandidates(text []byte) ([]Candidate, error) {
+	table, err := readCSV(text)
+	if err != nil {
+		return nil, &SpecError{"the candidates are not CSV: " + err.Error(), candidateForms}
+	}
+	seed, family := table.column("seed"), table.column("family")
+	skip := table.column("skip")
+	if skip < 0 {
+		skip = table.column("best_skip")
+	}
+	cell := func(row []string, column int, otherwise string) string {
+		if column < 0 {
+			return otherwise
+		}
+		return or(strings.TrimSpace(row[column]), otherwise)
+	}
+	list := make([]Candidate, len(table.rows))
+	for i, row := range table.rows {
+		if list[i], err = parseCandidate([]string{cell(row, seed, ""), cell(row, skip, "0"), cell(row, family, "")}); err != nil {
+			return nil, candidateError(i+1, strings.Join(row, ","))
+		}
 	}
 	return list, nil
 }

@@ -242,8 +242,13 @@ func hasHeader(text []byte) bool {
 		name := columnName(cells[0])
 		return name != "" && 'a' <= name[0] && name[0] <= 'z'
 	}
-	return len(cells) > 0 && !strings.HasPrefix(cells[0], "#") && slices.ContainsFunc(cells, func(cell string) bool {
-		return columnName(cell) == "draw"
+	return namesColumn(line, "draw")
+}
+
+// namesColumn reports whether a line, the first one, has a cell of that name.
+func namesColumn(line, name string) bool {
+	return !strings.HasPrefix(line, "#") && slices.ContainsFunc(strings.FieldsFunc(line, isSeparator), func(cell string) bool {
+		return columnName(cell) == name
 	})
 }
 
@@ -253,9 +258,14 @@ func isSeparator(r rune) bool {
 	return r == ',' || r == ';' || r == ' ' || r == '\t' || r == '\r' || r == '\n'
 }
 
-// parseCSVDraws reads the columns draw, full_state and session; an empty cell
-// is unknown.
-func parseCSVDraws(text []byte) ([]DrawRecord, error) {
+// A csvTable is CSV whose first row names the columns.
+type csvTable struct {
+	header []string
+	rows   [][]string // as long as the header
+}
+
+// readCSV takes semicolons or tabs for commas where the first row has none of those.
+func readCSV(text []byte) (csvTable, error) {
 	r := csv.NewReader(bytes.NewReader(text))
 	first, _, _ := bytes.Cut(text, []byte("\n"))
 	for _, mark := range ";\t" {
@@ -266,20 +276,32 @@ func parseCSVDraws(text []byte) ([]DrawRecord, error) {
 	r.TrimLeadingSpace, r.Comment = true, '#'
 	rows, err := r.ReadAll()
 	if err != nil {
+		return csvTable{}, err
+	}
+	return csvTable{rows[0], rows[1:]}, nil
+}
+
+// column is the number of the first column of that name, or -1.
+func (t csvTable) column(name string) int {
+	return slices.IndexFunc(t.header, func(cell string) bool { return columnName(cell) == name })
+}
+
+// parseCSVDraws reads the columns draw, full_state and session; an empty cell
+// is unknown.
+func parseCSVDraws(text []byte) ([]DrawRecord, error) {
+	table, err := readCSV(text)
+	if err != nil {
 		return nil, &DrawError{What: "this is not CSV: " + err.Error(), Do: drawForms}
 	}
-	column := func(name string) int {
-		return slices.IndexFunc(rows[0], func(cell string) bool { return columnName(cell) == name })
-	}
-	draw, whole, session := column("draw"), column("full_state"), column("session")
-	if len(rows[0]) == 1 {
+	draw, whole, session := table.column("draw"), table.column("full_state"), table.column("session")
+	if len(table.header) == 1 {
 		draw = 0
 	}
 	if draw < 0 {
 		return nil, &DrawError{"line 1", "the header has no column draw", drawForms}
 	}
 	var records []DrawRecord
-	for i, row := range rows[1:] {
+	for i, row := range table.rows {
 		var d DrawRecord
 		cell := strings.TrimSpace(row[draw])
 		if whole >= 0 && strings.TrimSpace(row[whole]) != "" {

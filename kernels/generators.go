@@ -295,7 +295,8 @@ func (e *UnknownGeneratorError) Remedy() string {
 // maxNear is how many names an [UnknownGeneratorError] offers.
 const maxNear = 3
 
-// nearest gives the names that a typing error or a missing part away from name.
+// nearest gives the names that are a typing error or a missing part away from name, or
+// those that a user meets where name says.
 func nearest(name string) []string {
 	name = strings.ToLower(clip(name))
 	type candidate struct {
@@ -306,11 +307,21 @@ func nearest(name string) []string {
 	for _, d := range registry {
 		short := strings.TrimPrefix(d.Name, "compat:")
 		cost := min(EditDistance(name, d.Name), EditDistance(strings.ReplaceAll(name, "-", "_"), short))
-		if name != "" && (strings.Contains(d.Name, name) || strings.Contains(name, short)) {
+		switch {
+		case len(name) > 1 && strings.HasPrefix(d.Name, name):
+			cost = min(cost, 1)
+		case name != "" && (strings.Contains(d.Name, name) || strings.Contains(name, short)):
 			cost = min(cost, 2)
 		}
 		if cost <= max(2, len(name)/3) {
 			found = append(found, candidate{d.Name, cost})
+		}
+	}
+	if len(found) == 0 && len(name) > 2 {
+		for _, d := range registry {
+			if strings.Contains(strings.ToLower(d.Met), name) {
+				found = append(found, candidate{name: d.Name})
+			}
 		}
 	}
 	slices.SortStableFunc(found, func(a, b candidate) int {

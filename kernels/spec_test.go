@@ -250,7 +250,7 @@ func TestLookup(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"xorshfit32": "xorshift32", "java": "java_l32x64mix", "php_mtrand": "php_mt_rand", "xoshiro256+": "xoshiro256pp",
-		"mt19938": "mt19937", "": "", "something else altogether": "",
+		"mt19938": "mt19937", "": "", "something else altogether": "", "mt": "mt19937", "pcg": "pcg32", "lcg64": "lcg64_mmix", "NumPy": "np_legacy_mt19937",
 	} {
 		_, err := Lookup(name)
 		var unknown *UnknownGeneratorError

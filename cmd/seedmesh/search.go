@@ -54,7 +54,7 @@ func (f *searchFlags) register(c *cobra.Command) {
 // registerCandidates adds the flags of a search through a list of candidates.
 func (f *searchFlags) registerCandidates(c *cobra.Command) {
 	f.skip, f.mode = "0", kernels.ModeFixed
-	c.Flags().StringVar(&f.candidates, "candidates", "", "file with the candidates, - for standard input: what sieve prints, a JSON array, or lines SEED SKIP")
+	c.Flags().StringVar(&f.candidates, "candidates", "", "file with the candidates, - for standard input: what sieve prints, also as CSV, a JSON array, or lines SEED SKIP")
 	f.registerObserved(c)
 }
 
