@@ -65,7 +65,7 @@ func newPlanStatistics(e *env, kind string) *cobra.Command {
 	a := &analysisFlags{kind: kind}
 	c := newPlanOf(e, a.parse, &cobra.Command{
 		Use:   kind + " --generator NAME --seeds A:B",
-		Short: "The work and the time of an " + kind,
+		Short: "The work and the time of seedmesh " + kind,
 		Long:  "It takes the flags of " + kind + ", but for those about the records. Where no node can be reached it plans for this machine alone.",
 	})
 	a.register(c)

@@ -74,7 +74,7 @@ func (e *env) conclude(meter *meter, info *meshv1.JobInfo) error {
 	meter.finish(p)
 	if info.GetState() == "done" {
 		if info.GetWarning() != "" {
-			warnChance(e.stderr, p.Expected, p.Survivors)
+			warnChance(e.stderr, p.Expected, p.Survivors, analyses(info))
 		}
 		return nil
 	}

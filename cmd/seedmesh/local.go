@@ -104,7 +104,7 @@ func (l *localRun) progress(state string, done, stepsPerSeed float64) progress {
 func (l *localRun) end() {
 	l.meter.finish(l.progress("done", 0, 0))
 	if l.search.selects() {
-		warnChance(l.meter.w, l.expected, l.survivors)
+		warnChance(l.meter.w, l.expected, l.survivors, l.search.spec.Analysis != nil)
 	}
 }
 

@@ -59,7 +59,7 @@ func parseNumber(text string, limit uint64) (uint64, error) {
 		return 0, err
 	}
 	if top || n > limit {
-		return 0, &usageError{what: fmt.Sprintf("%s is above the limit of %d", clip(text), limit), next: numberForms}
+		return 0, &usageError{what: fmt.Sprintf("%s is above the limit of %d", clip(text), limit), next: fmt.Sprintf("use %d or less", limit)}
 	}
 	return n, nil
 }

@@ -141,10 +141,15 @@ func cut(s string, columns int) string {
 	return s
 }
 
+// analyses tells whether a job's records are of an analysis or correlation.
+func analyses(j *meshv1.JobInfo) bool {
+	return j.GetType() == kernels.TypeAnalysis || j.GetType() == kernels.TypeCorrelation
+}
+
 // byChance says how many survivors, or records, a job has and what they are worth.
 func byChance(j *meshv1.JobInfo) string {
 	what := "survivors"
-	if t := j.GetType(); t == kernels.TypeAnalysis || t == kernels.TypeCorrelation {
+	if analyses(j) {
 		what = "records"
 	}
 	if j.GetSurvivors() == "1" {
@@ -154,9 +159,13 @@ func byChance(j *meshv1.JobInfo) string {
 }
 
 // warnChance says so when a result cannot tell a true seed from chance.
-func warnChance(w io.Writer, expected float64, found uint64) {
+func warnChance(w io.Writer, expected float64, found uint64, analysis bool) {
+	what, next := "survivors", "use more draws or a higher threshold"
+	if analysis {
+		what, next = "records", "use a smaller --max-p"
+	}
 	if kernels.Indistinguishable(expected, found) {
-		_, _ = fmt.Fprintf(w, "warning: this search cannot tell a true seed from chance: %s survivors are expected by chance alone, %d were found; use more draws or a higher threshold\n",
-			chance(expected), found)
+		_, _ = fmt.Fprintf(w, "warning: this search cannot tell a true seed from chance: %s %s are expected by chance alone, %d were found; %s\n",
+			chance(expected), what, found, next)
 	}
 }
