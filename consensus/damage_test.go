@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -165,6 +168,54 @@ func TestDamagedSnapshotIsRefused(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestNewerSnapshot starts a node on a snapshot of a newer program: it does not start, also
+// not from an older one, and says that it is to be upgraded.
+func TestNewerSnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		defer c.close()
+		c.propose(0, submit(1))
+		if err := c.logs[0].raft.Snapshot().Error(); err != nil {
+			t.Fatal(err)
+		}
+		c.stop(0)
+		store, err := raft.NewFileSnapshotStoreWithLogger(c.dirs[0], maxSnapshots, hclogger(slog.New(slog.DiscardHandler)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := store.List()
+		if err != nil || len(list) != 1 {
+			t.Fatalf("%d snapshots: %v", len(list), err)
+		}
+		meta, from, err := store.Open(list[0].ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(from)
+		if err = errors.Join(err, from.Close()); err != nil {
+			t.Fatal(err)
+		}
+		b[8], b[9] = 2, 2 // behind the index: its format, and the oldest that reads it
+		time.Sleep(time.Second)
+		_, peers := raft.NewInmemTransport("") // encodes the members
+		sink, err := store.Create(meta.Version, meta.Index, meta.Term, meta.Configuration, meta.ConfigurationIndex, peers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = sink.Write(b); errors.Join(err, sink.Close()) != nil {
+			t.Fatal(err)
+		}
+		said := make(chan error, 1)
+		config := c.config(0)
+		config.Fatal = func(err error) { said <- err }
+		_, err = Open(config)
+		var newer *jobs.NewerError
+		if !errors.As(err, &newer) || !errors.As(<-said, &newer) {
+			t.Errorf("open = %v, want that a newer seedmesh wrote the snapshot", err)
+		}
+	})
 }
 
 func TestDiskErrorSaysWhatToDo(t *testing.T) {

@@ -231,6 +231,11 @@ func (l *Log) decide(ctx context.Context, peer string, request []byte) *proposal
 		return p
 	}
 	r, err := jobs.DecodeRequest(request)
+	var newer *jobs.NewerError
+	if errors.As(err, &newer) {
+		p.done <- result{outcome: jobs.Outcome{Refusal: &jobs.Refusal{Code: jobs.Outdated, Text: "the leader runs an older seedmesh, which does not know this command"}}}
+		return p
+	}
 	if err != nil {
 		p.done <- result{err: ErrForbidden}
 		return p

@@ -103,7 +103,8 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	return snapshot(append(binary.BigEndian.AppendUint64(nil, f.index), f.state.Snapshot()...)), nil
 }
 
-// Restore replaces the ledger by a snapshot.
+// Restore replaces the ledger by a snapshot. One that cannot be decoded stops the node:
+// it would never see what comes behind.
 func (f *fsm) Restore(r io.ReadCloser) error {
 	b, err := io.ReadAll(r)
 	if err = errors.Join(err, r.Close()); err != nil {
@@ -114,7 +115,9 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	}
 	state, err := jobs.Restore(b[8:])
 	if err != nil {
-		return fmt.Errorf("consensus: snapshot: %w", err)
+		err = fmt.Errorf("consensus: the snapshot cannot be read: %w", err)
+		f.fatal(err)
+		return err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

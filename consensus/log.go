@@ -21,6 +21,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -112,7 +113,9 @@ type Log struct {
 	ctx  context.Context
 	stop context.CancelFunc
 	wg   sync.WaitGroup
-	once sync.Once
+
+	once  sync.Once
+	cause atomic.Pointer[error] // why the node must stop, once it must
 }
 
 // Open starts the node's replica from what its directory holds.
@@ -150,8 +153,10 @@ func Open(cfg Config) (*Log, error) {
 		l.raft, err = raft.NewRaft(l.raftConfig(notify), l.fsm, store, store, fatalSnapshots{snapshots, cfg.Dir, l.fatal}, l.votes)
 		return err
 	})
-	if failed := store.broke.Load(); failed != nil {
-		err = failed
+	if cause := l.cause.Load(); cause != nil { // the library has words of its own for it, or an older snapshot
+		if err = *cause; l.raft != nil {
+			err = errors.Join(err, l.raft.Shutdown().Error())
+		}
 	}
 	if err != nil {
 		l.stop()
@@ -225,6 +230,7 @@ func openSnapshots(cfg Config, entries []uint64) (raft.SnapshotStore, error) {
 // fatal reports what makes the node stop, once.
 func (l *Log) fatal(err error) {
 	l.once.Do(func() {
+		l.cause.Store(&err)
 		l.cfg.Logger.Error("the node stops", "err", err)
 		if l.cfg.Fatal != nil {
 			go l.cfg.Fatal(err) // the caller may be a goroutine that Close waits for

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -426,6 +427,28 @@ func TestLeaderRefusesForeignCommands(t *testing.T) {
 			}
 			if want := (&jobs.Refusal{Code: jobs.UnknownJob}); res[1].err != nil || !errors.Is(res[1].outcome.Err(), want) {
 				t.Errorf("%s: the request behind it gave %v, %v, want %v", name, res[1].outcome.Err(), res[1].err, want)
+			}
+		}
+	})
+}
+
+// TestOlderLeader tells who sends a command that only newer programs know what is wrong,
+// and does what comes beside it.
+func TestOlderLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		defer c.close()
+		leader := c.leaderIndex()
+		harmless := jobs.EncodeRequest(jobs.Request{Command: &jobs.Control{Job: 7, Action: jobs.Pause}})
+		newer := slices.Clone(harmless)
+		newer[18] = 0x7f // the command's number, behind the header and the request's id
+		res, err := c.logs[(leader+1)%3].ask(t.Context(), id(leader), [][]byte{newer, harmless})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range []jobs.Code{jobs.Outdated, jobs.UnknownJob} {
+			if res[i].err != nil || !errors.Is(res[i].outcome.Err(), &jobs.Refusal{Code: want}) {
+				t.Errorf("request %d gave %v, %v, want refusal %d", i, res[i].outcome.Err(), res[i].err, want)
 			}
 		}
 	})

@@ -29,8 +29,7 @@ type store struct {
 	*raftboltdb.BoltStore
 	path  string
 	fatal func(error)
-	began atomic.Bool               // Raft's goroutines run
-	broke atomic.Pointer[DiskError] // the last write that failed
+	began atomic.Bool // Raft's goroutines run
 }
 
 // openStore opens a log, and reads it from end to end before anything relies on
@@ -98,9 +97,7 @@ func (s *store) lost(what string) error {
 // wrote tells of a write that failed.
 func (s *store) wrote(doing string, err error) error {
 	if err != nil && !errors.Is(err, bbolterrors.ErrDatabaseNotOpen) {
-		failed := &DiskError{doing, s.path, err}
-		s.broke.Store(failed)
-		s.fatal(failed)
+		s.fatal(&DiskError{doing, s.path, err})
 	}
 	return err
 }

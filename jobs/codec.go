@@ -22,6 +22,19 @@ var (
 	errCorrupt   = errors.New("jobs: not in canonical form")
 )
 
+// A NewerError says that bytes are of a newer seedmesh than this one, which cannot know
+// what they mean: to go on without them would make its ledger differ.
+type NewerError struct{ What string }
+
+func (e *NewerError) Error() string {
+	return "jobs: " + e.What + " was made by a newer seedmesh than this one"
+}
+
+// Remedy says what to do about it.
+func (e *NewerError) Remedy() string {
+	return "upgrade this node: install the newer seedmesh, then start it with seedmesh up; nothing is lost"
+}
+
 // A coder encodes or decodes, field by field, so that each record states its
 // layout once. Numbers are minimal varints; the encoding of a value is unique.
 type coder struct {
@@ -198,7 +211,7 @@ func (x *coder) header(what string) {
 	x.u64(&version)
 	x.u64(&oldest)
 	if x.decoding && x.err == nil && oldest > FormatVersion {
-		x.fail(fmt.Errorf("jobs: this %s needs a program that reads format %d, this one reads up to %d: install the newer version", what, oldest, FormatVersion))
+		x.fail(&NewerError{fmt.Sprintf("this %s, which needs a program that reads format %d and not just %d,", what, oldest, FormatVersion)})
 	}
 }
 
@@ -231,8 +244,12 @@ func (r *Request) fields(x *coder) {
 	}
 	x.u64(&number)
 	if x.decoding {
-		if number >= uint64(len(vocabulary)) || vocabulary[number] == nil {
-			x.fail(fmt.Errorf("jobs: unknown command %d: this program is older than the one that wrote the log; install the newer version", number))
+		switch {
+		case number == 0:
+			x.fail(errCorrupt)
+			return
+		case number >= uint64(len(vocabulary)):
+			x.fail(&NewerError{fmt.Sprintf("command %d", number)})
 			return
 		}
 		r.Command = vocabulary[number]()

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"flag"
@@ -55,9 +56,9 @@ func TestNumbersArePinned(t *testing.T) {
 			[]int{
 				int(StaleClaim), int(StaleIncarnation), int(UnknownJob), int(UnknownNode), int(UnknownToken), int(JobEnded), int(JobNotEnded), int(KeyConflict),
 				int(IDTaken), int(WrongAccount), int(UnderHeld), int(BadRange), int(NameTaken), int(TokenExpired), int(TokenSpent), int(WrongRole),
-				int(NothingToDo), int(Limit), int(Invalid), int(NotFoldable), int(AlreadyKnown), int(NoSuchHolding), int(UnknownPreload),
+				int(NothingToDo), int(Limit), int(Invalid), int(NotFoldable), int(AlreadyKnown), int(NoSuchHolding), int(UnknownPreload), int(Outdated),
 			},
-			[]int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23},
+			[]int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -239,16 +240,16 @@ func TestDecodeEntryIsStrict(t *testing.T) {
 		"a smallest command":            {entryOf(16, id()...), ""},
 		"written by a newer format":     {[]byte{9, 1, 0, 0}, ""},
 		"nothing":                       {nil, "truncated"},
-		"needs a newer reader":          {[]byte{9, 2, 0, 0}, "this log entry needs a program that reads format 2, this one reads up to 1: install the newer version"},
+		"needs a newer reader":          {[]byte{9, 2, 0, 0}, "this log entry, which needs a program that reads format 2 and not just 1, was made by a newer seedmesh"},
 		"trailing byte":                 {[]byte{1, 1, 0, 0, 0}, "canonical"},
 		"trailing byte of a body":       {entryOf(16, id(0)...), "canonical form in command 16"},
 		"body too short":                {entryOf(4, id()...), "truncated in command 4"},
 		"non-minimal varint":            {[]byte{1, 1, 0x80, 0, 0}, "canonical"},
 		"non-minimal varint, longer":    {[]byte{1, 1, 0x81, 0x80, 0, 0}, "canonical"},
 		"varint beyond 64 bits":         {append([]byte{1, 1}, bytes.Repeat([]byte{0xff}, 10)...), "truncated"},
-		"command 0":                     {entryOf(0), "unknown command 0"},
-		"first unknown command":         {entryOf(byte(len(vocabulary))), fmt.Sprintf("unknown command %d: this program is older than the one that wrote the log", len(vocabulary))},
-		"unknown command far off":       {entryOf(127, 1, 2, 3), "unknown command 127"},
+		"command 0":                     {entryOf(0), "canonical"},
+		"first unknown command":         {entryOf(byte(len(vocabulary))), fmt.Sprintf("command %d was made by a newer seedmesh than this one", len(vocabulary))},
+		"unknown command far off":       {entryOf(127, 1, 2, 3), "command 127 was made by a newer seedmesh than this one"},
 		"more requests than bytes":      {[]byte{1, 1, 0, 5}, "truncated"},
 		"more requests than a batch":    {append([]byte{1, 1, 0, 0x81, 0x20}, make([]byte, 5000)...), "truncated"},
 		"body longer than the entry":    {append(entryOf(16, id()...)[:21], 17), "truncated"},
@@ -264,6 +265,28 @@ func TestDecodeEntryIsStrict(t *testing.T) {
 				t.Errorf("DecodeEntry(%x) = %v, want %q", tt.in, err, tt.want)
 			}
 		})
+	}
+}
+
+// TestNewerIsSaid has what only a newer program writes told as that, with what to do, and
+// never as damage.
+func TestNewerIsSaid(t *testing.T) {
+	terms := (&Entry{Requests: []Request{{Command: &SubmitTasks{Terms: Terms{MaxParallel: 1<<32 - 1, MemoryMiB: 5}}}}}).Encode()
+	known := binary.AppendUvarint(nil, 1<<32-1|memoryTerm)
+	newer := binary.AppendUvarint(nil, 1<<32-1|memoryTerm|termsBeyond)
+	if bytes.Count(terms, known) != 1 || len(newer) != len(known) {
+		t.Fatalf("the terms are not where they should be in % x", terms)
+	}
+	for name, b := range map[string][]byte{
+		"format":  {9, 2, 0, 0},
+		"command": entryOf(byte(len(vocabulary)), 1, 2, 3),
+		"term":    bytes.Replace(terms, known, newer, 1),
+	} {
+		_, err := DecodeEntry(b)
+		var told *NewerError
+		if !errors.As(err, &told) || !strings.Contains(told.Remedy(), "upgrade this node") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -416,6 +416,7 @@ const (
 	AlreadyKnown  // a different member has this id
 	NoSuchHolding // the piece or its blob is no longer what it was
 	UnknownPreload
+	Outdated // the leader runs an older program, which does not know the command
 )
 
 // Refusal is why a command changed nothing.

@@ -40,7 +40,7 @@ type Dependency struct {
 const (
 	moreTerms   = 1 << 32 // Nodes and Ready
 	memoryTerm  = 1 << 33
-	termsBeyond = 1 << 34 // what no program writes
+	termsBeyond = 1 << 34 // what only newer programs write
 )
 
 func (t *Terms) fields(x *coder) {
@@ -57,7 +57,7 @@ func (t *Terms) fields(x *coder) {
 	if x.decoding {
 		more, memory = v&moreTerms != 0, v&memoryTerm != 0
 		if t.MaxParallel = uint32(v); v >= termsBeyond {
-			x.fail(errCorrupt)
+			x.fail(&NewerError{"a term of a script job"})
 		}
 	}
 	list(x, &t.After, MaxAfter, func(d *Dependency) {

@@ -98,6 +98,8 @@ func refusalError(r *jobs.Refusal) *api.Error {
 		e.Code = connect.CodeResourceExhausted
 	case jobs.Invalid, jobs.BadRange:
 		e.Code = connect.CodeInvalidArgument
+	case jobs.Outdated:
+		e.Remedy = "upgrade every node before you use what is new: seedmesh status names the leader, seedmesh nodes shows the versions"
 	case jobs.JobNotEnded:
 		e.Remedy = "seedmesh job cancel ends it"
 	case jobs.JobEnded:
