@@ -74,7 +74,7 @@ func (o *overseer) alarm(text string) {
 	}
 }
 
-// sick lists the GPUs that living nodes say should not be given work.
+// sick lists what living nodes say of GPUs that should not be given work, and of jobs of newer programs.
 func (o *overseer) sick() []string {
 	var list []string
 	for id, s := range o.seen {

@@ -30,7 +30,7 @@ type ping struct {
 	DigestIndex uint64 // an index whose ledger digest is given
 	Digest      jobs.Digest
 	Running     []running
-	Sick        []string // GPUs that should not be given work, and why
+	Sick        []string // GPUs that should not be given work, and jobs of a newer program, and why
 }
 
 // running is a claim under work.
@@ -233,7 +233,7 @@ func receiveJSON(conn net.Conn, v any) error {
 // makePing says where this node stands. The applied index is read under the gate
 // that every start of an attempt passes: what it forbids is not started any more.
 func (n *Node) makePing() ping {
-	p := ping{Running: []running{}, Sick: n.machine.last().sick}
+	p := ping{Running: []running{}, Sick: append(n.troubles(), n.machine.last().sick...)}
 	n.gate.Lock()
 	p.Applied = n.log.Applied()
 	p.Incarnation = n.incarnation

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -31,6 +32,24 @@ func searchType(spec []byte) string {
 		return name
 	}
 	return kernels.TypeOf(spec)
+}
+
+// A beyondError says that this program cannot read a job's specification. The node that
+// took the job could, so that its program is a newer one. Nobody is charged for it.
+type beyondError struct {
+	job jobs.JobID
+	err error
+}
+
+func (e *beyondError) Error() string {
+	return fmt.Sprintf("it cannot work on job %s, which was made by a newer seedmesh: upgrade this node (%v)", e.job, e.err)
+}
+
+func (e *beyondError) Unwrap() error { return e.err }
+
+func isBeyond(err error) bool {
+	var beyond *beyondError
+	return errors.As(err, &beyond)
 }
 
 // storeSpec gives what the ledger keeps of a specification. done is to be called

@@ -67,7 +67,7 @@ func (w *worker) newPieces(ctx context.Context, a *attempt) *pieces {
 func (w *worker) runTasks(ctx context.Context, p *pieces, spec []byte) (slot.Result, error) {
 	s, err := scripts.Decode(spec)
 	if err != nil {
-		return slot.Result{}, err
+		return slot.Result{}, &beyondError{p.a.claim.Job, err}
 	}
 	links, list, err := w.n.site.supply(ctx, s)
 	if err != nil {
@@ -261,7 +261,7 @@ func (p *pieces) close(more bool) {
 // that nothing of it counts, because the claim is gone or the node stops.
 func blames(err error) (charge, over bool) {
 	switch {
-	case err == nil, errors.Is(err, errNoRoom), isStuck(err):
+	case err == nil, errors.Is(err, errNoRoom), isStuck(err), isBeyond(err):
 		return false, false
 	case errors.Is(err, context.Canceled), errors.Is(err, slot.ErrClosed):
 		return false, true

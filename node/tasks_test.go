@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -125,6 +126,15 @@ func TestFailedTasks(t *testing.T) {
 	}
 }
 
+// TestTasksOfANewerJob says that they are, before anything is done for them.
+func TestTasksOfANewerJob(t *testing.T) {
+	p := gather(t)
+	_, err := p.w.runTasks(t.Context(), p, []byte(`{"version":1,"template":{"argv":["true"]},"colour":"red"}`))
+	if !isBeyond(err) || !strings.Contains(err.Error(), "upgrade this node") {
+		t.Errorf("tasks with an unknown field: %v", err)
+	}
+}
+
 // TestWhatIsLeftIsGivenBack releases what a claim has left when its slot is stuck,
 // which charges nobody, and nothing when all of it is settled.
 func TestWhatIsLeftIsGivenBack(t *testing.T) {
@@ -138,6 +148,7 @@ func TestWhatIsLeftIsGivenBack(t *testing.T) {
 		"a part is left":    {40, nil, true, false},
 		"no room":           {40, errNoRoom, true, false},
 		"a stuck slot":      {0, &slot.Error{Class: slot.Stuck}, true, false},
+		"a newer job":       {0, &beyondError{err: errors.New("unknown field")}, true, false},
 		"a lost executor":   {40, &slot.Error{Class: slot.Died}, false, true},
 		"the claim is gone": {40, context.Canceled, false, false},
 	} {

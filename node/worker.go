@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,6 +40,8 @@ type worker struct {
 	current  *attempt
 	checking context.CancelFunc   // ends the search for another node; nil when there is none
 	settled  map[uint64]time.Time // fences that are not to be begun: since when nothing is done for them, or zero
+	beyond   string               // why the slot could not work on a job of a newer program, or ""
+	told     time.Time            // until when that is an alarm
 }
 
 // attempt is a claim under work.
@@ -393,6 +396,10 @@ func (w *worker) start(ctx context.Context, a *attempt, task slot.Task, timeout 
 			ended <- finished{attempt: a, err: &inputError{err}, spool: spool}
 			return
 		}
+		if _, err := kernels.DecodeSpec(task.Spec); err != nil {
+			ended <- finished{attempt: a, err: &beyondError{c.Job, err}, spool: spool}
+			return
+		}
 		task.Emit = func(batch []kernels.Survivor) error { return spool.Append(batch...) }
 		result, err := w.exec.Run(runCtx, task)
 		if runCtx.Err() != nil {
@@ -409,8 +416,11 @@ func (w *worker) settle(ctx context.Context, f finished) {
 	last := f.last
 	w.mu.Unlock()
 	w.proof.worked(f.err)
-	if isStuck(f.err) {
-		w.parked = time.Now().Add(stuckRest)
+	if isStuck(f.err) || isBeyond(f.err) {
+		w.parked = time.Now().Add(slotRest)
+	}
+	if isBeyond(f.err) {
+		w.tellBeyond(f.err)
 	}
 	w.n.goDo(func() {
 		defer w.forsake(f.claim.Fence)
@@ -419,6 +429,9 @@ func (w *worker) settle(ctx context.Context, f finished) {
 			f.pieces.end(ctx, f.err)
 		case errors.Is(f.err, context.Canceled), errors.Is(f.err, slot.ErrClosed): // the claim is gone, or the node stops
 			w.n.discard(f.spool)
+		case isBeyond(f.err):
+			w.n.discard(f.spool)
+			w.release(ctx, f.claim)
 		case f.err != nil:
 			w.n.discard(f.spool)
 			w.failRange(ctx, f.claim, jobs.Range{First: f.claim.Range.First, Last: last}, f.err)
@@ -431,9 +444,29 @@ func (w *worker) settle(ctx context.Context, f finished) {
 	})
 }
 
-// stuckRest is how long a slot takes no work in which processes of an earlier task do
-// not die; then it tries again.
-const stuckRest = 10 * time.Second
+// slotRest is how long a slot takes no work in which processes of an earlier task do
+// not die, or that was given a job of a newer program; then it tries again.
+const slotRest = 10 * time.Second
+
+// tellBeyond makes an alarm of a job that the slot could not work on, until it has tried again.
+func (w *worker) tellBeyond(err error) {
+	w.n.cfg.Logger.Error("a job cannot be worked on here", "slot", w.id.Index, "err", err)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.beyond, w.told = err.Error(), time.Now().Add(2*slotRest)
+}
+
+// troubles is what the node's slots could not work on lately, each job once.
+func (n *Node) troubles() (list []string) {
+	for _, w := range n.workers {
+		w.mu.Lock()
+		if w.beyond != "" && time.Now().Before(w.told) && !slices.Contains(list, w.beyond) {
+			list = append(list, w.beyond)
+		}
+		w.mu.Unlock()
+	}
+	return list
+}
 
 func isStuck(err error) bool {
 	var executor *slot.Error

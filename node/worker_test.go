@@ -242,3 +242,48 @@ func TestHolderRemovedMeanwhile(t *testing.T) {
 		time.Sleep(time.Minute) // of fake time: what memberlist began before its shutdown ends by time-outs
 	})
 }
+
+// TestJobOfANewerProgram gives a slot a job that it cannot read. It is given back and charged
+// to nobody, everybody is told, and other jobs are done.
+func TestJobOfANewerProgram(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := alone(t, 1_000_000)
+		newer := &jobs.Submit{
+			ID: 7, Kind: jobs.Seeds, Spec: []byte(`{"version":99,"colour":"red"}`), Attempts: 1, Priority: 1,
+			Stages: []jobs.StageSpec{{Label: "mt19937", Range: jobs.Range{First: 0, Last: 99}, Grain: 10, Shape: "s"}},
+		}
+		if o, err := n.propose(t.Context(), newer); err != nil || o.Err() != nil {
+			t.Fatal(err, o.Err())
+		}
+		alarm := func() bool {
+			r, err := n.API().Status(t.Context(), connect.NewRequest(&v1.StatusRequest{}))
+			return err == nil && len(r.Msg.Alarms) == 1 && strings.Contains(r.Msg.Alarms[0], "node n1: it cannot work on job 0000000000000007, which was made by a newer seedmesh: upgrade this node")
+		}
+		until(t, "alarm", alarm)
+		time.Sleep(time.Minute) // of fake time: it is tried again and again
+		n.log.View(func(s *jobs.State) {
+			if j := s.Job(7); j.State.Terminal() || j.Failures != 0 || j.LastError != "" {
+				t.Errorf("the job is %s after %d failures: %s", j.State, j.Failures, j.LastError)
+			}
+		})
+		if !alarm() {
+			t.Error("the alarm has ended before its cause")
+		}
+		id := submitLong(t, n)
+		if _, err := n.API().Control(t.Context(), connect.NewRequest(&v1.ControlRequest{Job: id, Action: "priority", Priority: 2})); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "end of another job", func() bool {
+			r, err := n.API().Job(t.Context(), connect.NewRequest(&v1.JobRequest{Job: id}))
+			return err == nil && r.Msg.State == "done"
+		})
+		if _, err := n.propose(t.Context(), &jobs.Control{Job: 7, Action: jobs.Cancel}); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "end of the alarm", func() bool { return !alarm() })
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute) // of fake time: what memberlist began before its shutdown ends by time-outs
+	})
+}

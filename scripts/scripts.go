@@ -143,20 +143,35 @@ func (s *Spec) Encode() ([]byte, error) {
 	return b, s.Validate()
 }
 
+func newer(format string, args ...any) error {
+	return wrong("upgrade this node: install the newer seedmesh, then start it with seedmesh up",
+		"the job was made by a newer seedmesh than this one: "+format, args...)
+}
+
 // Decode reads what Encode wrote. A field that it does not know, another version
 // and an invalid specification are errors.
 func Decode(b []byte) (*Spec, error) {
 	if len(b) > MaxSpecBytes {
 		return nil, wrong("", "the specification has %d bytes, the limit is %d", len(b), MaxSpecBytes)
 	}
+	var head struct{ Version int }
 	s := new(Spec)
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
-	if err := d.Decode(s); err != nil {
-		return nil, wrong("", "the specification cannot be read: %v", err)
+	err := json.Unmarshal(b, &head)
+	switch {
+	case err == nil && head.Version > specVersion:
+		return nil, newer("its specification has version %d, this program reads version %d", head.Version, specVersion)
+	case err == nil:
+		err = d.Decode(s)
 	}
-	if s.Version != specVersion {
-		return nil, wrong("use one version of the program for all", "the specification has version %d, this program reads version %d", s.Version, specVersion)
+	switch {
+	case err != nil && json.Unmarshal(b, new(Spec)) == nil: // but for a field that is not known
+		return nil, newer("%v", err)
+	case err != nil:
+		return nil, wrong("", "the specification cannot be read: %v", err)
+	case s.Version != specVersion:
+		return nil, wrong("", "the specification has version %d, this program reads version %d", s.Version, specVersion)
 	}
 	return s, s.Validate()
 }

@@ -137,11 +137,23 @@ func TestSpecRefusals(t *testing.T) {
 			}
 		})
 	}
-	for name, text := range map[string]string{
-		"unknown field": `{"version":1,"template":{"argv":["x"]},"colour":1}`, "another version": `{"version":2,"template":{"argv":["x"]}}`, "no JSON": `x`,
+	for name, tt := range map[string]struct {
+		text  string
+		newer bool // it is said that it was made by a newer program
+	}{
+		"a field that is not known":          {`{"version":1,"template":{"argv":["x"]},"colour":1}`, true},
+		"one of a task":                      {`{"version":1,"template":{"argv":["x"],"colour":1}}`, true},
+		"a newer version":                    {`{"version":2,"template":{"argv":["x"]}}`, true},
+		"a newer version of another form":    {`{"version":2,"template":["x"],"colour":1}`, true},
+		"a version that there has not been":  {`{"version":0,"template":{"argv":["x"]}}`, false},
+		"a field of another form":            {`{"version":1,"template":["x"]}`, false},
+		"both, of which one cannot be newer": {`{"version":1,"template":["x"],"colour":1}`, false},
+		"no JSON":                            {`x`, false},
 	} {
-		if s, err := Decode([]byte(text)); err == nil {
-			t.Errorf("%s: Decode = %+v", name, s)
+		var refused *SpecError
+		s, err := Decode([]byte(tt.text))
+		if !errors.As(err, &refused) || strings.Contains(err.Error(), "newer seedmesh") != tt.newer || strings.Contains(refused.Remedy(), "upgrade") != tt.newer {
+			t.Errorf("%s: Decode = %+v, %v", name, s, err)
 		}
 	}
 }
