@@ -233,7 +233,7 @@ func (n *Node) refuses(id string) bool {
 		members = len(s.Nodes())
 		known = err == nil && s.Node(node) != nil
 	})
-	return members > 1 && !known && n.session != nil && n.session.fresh()
+	return members > 0 && !known && n.session != nil && n.session.fresh()
 }
 
 // logNetwork is the log's view of the transport.
@@ -497,10 +497,12 @@ func (n *Node) incarnationNow() uint64 {
 	return n.incarnation
 }
 
-// findMembers looks for members that gossip does not see, from the address book.
+// findMembers looks for members that gossip does not see, from the address book, and
+// whether they still take this node for one.
 func (n *Node) findMembers(ctx context.Context) {
-	for {
+	for refused := false; ; {
 		n.gossip.find(n.book.others(n.id.String()))
+		refused = n.judgeRefusals(ctx, refused)
 		if !pause(ctx, rejoinEvery) {
 			return
 		}

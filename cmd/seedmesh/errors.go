@@ -78,6 +78,7 @@ func explain(ctx context.Context, err error) (int, []string) {
 	var remote *connect.Error
 	var refused *jobs.Refusal
 	var join *node.JoinError
+	var removed *node.RemovedError
 	switch {
 	case errors.As(err, &exit):
 		if exit.err == nil {
@@ -94,6 +95,8 @@ func explain(ctx context.Context, err error) (int, []string) {
 		return refusalCode(refused.Code), withRemedy(err)
 	case errors.As(err, &join):
 		return joinCode(join), withRemedy(err)
+	case errors.As(err, &removed):
+		return exitUnauthorised, withRemedy(err)
 	case isUsage(err):
 		return exitUsage, withRemedy(err)
 	case errors.Is(err, context.DeadlineExceeded):

@@ -68,6 +68,29 @@ func TestWorker(t *testing.T) {
 	m.refusedStreams(p.dir, "seedmesh-raft/1")
 }
 
+// TestRemovedNodeIsTold starts a node that was removed from its mesh: it says so, and what
+// to do, and stops; nobody else is disturbed.
+func TestRemovedNodeIsTold(t *testing.T) {
+	m := newMesh(t, 3, simulated(simRate))
+	victim := (m.leader() + 1) % 3
+	p, other := m.nodes[victim], m.nodes[(victim+1)%3]
+	m.kill(victim, "a node, to remove it")
+	m.await(startWait, "expiry of "+p.name, func() bool { s := other.status(); return s != nil && int(s.Slots) == 2 })
+	m.run("node", "rm", p.name, "--data", other.dir)
+	m.up(victim)
+	code := m.exited(victim, func() {})
+	said := lastError(m.logOf(victim))
+	if code != 4 || !strings.Contains(said, "node "+p.name+" was removed from its mesh, seedmesh;") || !strings.Contains(said, "seedmesh join TOKEN@HOST:PORT") {
+		t.Errorf("a node that was removed exits %d: %s", code, said)
+	}
+	t.Logf("a node that was removed says: %s", said)
+	r := rand.New(rand.NewPCG(23, 23))
+	s := m.undisturbed(r, 3*simRate, 1)
+	id := m.submit(other, s)
+	m.ended(id)
+	m.checkOn(other, id, s)
+}
+
 // refusedStreams dials the first node with the identity of a directory.
 func (m *mesh) refusedStreams(dir string, kinds ...transport.Kind) {
 	m.Helper()
