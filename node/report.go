@@ -371,10 +371,13 @@ func (s *service) RemoveNode(ctx context.Context, r *connect.Request[v1.RemoveNo
 			}
 		}
 	})
+	living := slices.IndexFunc(found, func(m jobs.Node) bool { return m.Alive })
 	switch {
 	case len(found) == 0:
 		return nil, apiError(s.unknownNode(r.Msg.Node))
-	case slices.ContainsFunc(found, func(m jobs.Node) bool { return m.Alive }):
+	case living >= 0 && s.n.gossip.state(found[living].ID.String()) == "dead":
+		return nil, apiError(&api.Error{Code: connect.CodeUnavailable, What: fmt.Sprintf("node %s has stopped, but its work is not taken back yet", r.Msg.Node), Remedy: "try again in a few seconds"})
+	case living >= 0:
 		return nil, apiError(&api.Error{Code: connect.CodeFailedPrecondition, What: fmt.Sprintf("node %s is alive", r.Msg.Node), Remedy: "stop it first, then remove it"})
 	}
 	if _, err := s.write(ctx, jobs.Request{ID: [16]byte(randomBytes(16)), Command: &jobs.Forget{Node: found[0].ID}}); err != nil {
