@@ -63,7 +63,10 @@ func (f *upFlags) run(ctx context.Context, e *env) error {
 		log.Info("stopping")
 		return n.Close()
 	case <-n.Failed():
-		return errors.Join(fmt.Errorf("the node stopped: %w", n.Err()), n.Close())
+		if err := n.Close(); err != nil {
+			log.Warn("the node did not stop in good order", "err", err)
+		}
+		return fmt.Errorf("the node stopped: %w", n.Err())
 	}
 }
 

@@ -23,9 +23,15 @@ func (m *mesh) logOf(i int) string {
 	return string(b)
 }
 
-// smallDisk moves a node's data, or a part of it, to a small file system. The
-// node is stopped meanwhile.
+// smallDisk moves a node's data, or a part of it, to a small file system.
 func (m *mesh) smallDisk(i int, part string, bytes int) string {
+	m.Helper()
+	return m.ownDisk(i, part, func(dir string) { m.tmpfs(dir, bytes) })
+}
+
+// ownDisk moves a node's data, or a part of it, to a file system of its own. The
+// node is stopped meanwhile.
+func (m *mesh) ownDisk(i int, part string, mount func(dir string)) string {
 	m.Helper()
 	m.kill(i, "a node, to move its data")
 	dir := filepath.Join(m.nodes[i].dir, part)
@@ -33,9 +39,11 @@ func (m *mesh) smallDisk(i int, part string, bytes int) string {
 	if err := os.Rename(dir, aside); err != nil {
 		m.Fatal(err)
 	}
-	m.tmpfs(dir, bytes)
-	if out, err := exec.Command("cp", "-a", aside+"/.", dir).CombinedOutput(); err != nil {
-		m.Fatalf("%v: %s", err, out)
+	mount(dir)
+	for _, c := range [][]string{{"cp", "-a", aside + "/.", dir}, {"sync", "-f", dir}} { // as the node had synced it
+		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
+			m.Fatalf("%s: %v: %s", c[0], err, out)
+		}
 	}
 	m.up(i)
 	m.whole()
@@ -148,4 +156,96 @@ func TestReadOnlyDataDirectory(t *testing.T) {
 	m.up(victim)
 	m.whole()
 	m.check(id, s)
+}
+
+// blockDisk mounts a file system on a directory that lies on a device of its own, and
+// gives what mounts it anew. It takes root.
+func (m *mesh) blockDisk(dir string) (again func()) {
+	m.Helper()
+	image := dir + ".image"
+	if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(image, nil, 0o600), os.Truncate(image, 64<<20)); err != nil {
+		m.Fatal(err)
+	}
+	try := func(command ...string) {
+		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+			m.Skipf("a file system that can be broken cannot be had here, which takes root and a loop device: %s: %v: %s", command[0], err, out)
+		}
+	}
+	mount := func() { try("mount", "-o", "loop", image, dir) }
+	try("mkfs.ext4", "-q", "-F", image)
+	mount()
+	m.Cleanup(func() {
+		m.stop()
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			m.Error(err)
+		}
+	})
+	return func() {
+		m.Helper()
+		m.await(startWait, "end of what had files open", func() bool { return syscall.Unmount(dir, 0) == nil })
+		mount()
+	}
+}
+
+// What makes a file system of a device fail while files on it are open, as the kernel does
+// when the device fails: writes are refused from then on, or everything is.
+func turnReadOnly(dir string) error { return syscall.Mount("", dir, "", unix.MS_REMOUNT, "abort") }
+
+func shutDown(dir string) error {
+	const request, dropLog = 0x8004587d, 2 // EXT4_IOC_SHUTDOWN; what is not on the device yet does not get there
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.IoctlSetPointerInt(int(f.Fd()), request, dropLog), f.Close())
+}
+
+// TestDiskBreaksUnderTheLeader breaks the file system of the leader's data while it works. The
+// node says why and stops, having acknowledged nothing more; the job ends on the others. On
+// the mended disk it starts and catches up.
+func TestDiskBreaksUnderTheLeader(t *testing.T) {
+	for kind, tt := range map[string]struct {
+		fault func(dir string) error
+		errno syscall.Errno // of what is written then
+	}{
+		"data directory turns read-only under the leader": {turnReadOnly, syscall.EROFS},
+		"disk fails under the leader":                     {shutDown, syscall.EIO},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			m := newMesh(t, 3, simulated(simRate))
+			r := rand.New(rand.NewPCG(*seed, 16))
+			victim := (m.leader() + 1) % 3
+			var again func()
+			dir := m.ownDisk(victim, "", func(dir string) { again = m.blockDisk(dir) })
+			for m.leader() != victim {
+				other := m.leader()
+				m.kill(other, "the leader, for another to lead")
+				m.up(other)
+				m.whole()
+			}
+			s := m.undisturbed(r, 3*simRate*4, 2)
+			id := m.submit(m.nodes[victim], s)
+			m.atShare(id, 0.1)
+			if err := tt.fault(dir); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "probe"), nil, 0o600); !errors.Is(err, tt.errno) {
+				t.Fatalf("writing there gives %v, want %v", err, tt.errno)
+			}
+			if code := m.exited(victim, func() {}); code != 1 {
+				t.Fatalf("the node exits %d, want 1:\n%s", code, lastError(m.logOf(victim)))
+			}
+			said := lastError(m.logOf(victim))
+			if !strings.Contains(said, filepath.Join(dir, "raft")) || !strings.Contains(said, "mend the disk") || strings.Contains(said, "goroutine ") {
+				t.Fatalf("the node says: %s", said)
+			}
+			t.Logf("the node says: %s", said)
+			m.landed(kind, holds)
+			m.check(id, s)
+			again()
+			m.up(victim)
+			m.whole()
+			m.check(id, s)
+		})
+	}
 }
