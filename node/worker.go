@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"seedmesh/jobs"
@@ -527,7 +528,7 @@ func failureOf(err error) (class, message string) {
 		return string(executor.Class), err.Error()
 	case errors.Is(err, errTimeout):
 		return "timeout", err.Error()
-	case errors.Is(err, blob.ErrDiskFull):
+	case errors.Is(err, blob.ErrDiskFull), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EIO):
 		return storageFailure, err.Error()
 	}
 	return "error", err.Error()

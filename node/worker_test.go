@@ -2,8 +2,11 @@ package node
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +16,7 @@ import (
 	"seedmesh/jobs"
 	"seedmesh/kernels"
 	v1 "seedmesh/node/api/meshv1"
+	"seedmesh/node/blob"
 	"seedmesh/node/slot"
 	"seedmesh/transport/memnet"
 )
@@ -286,4 +290,17 @@ func TestJobOfANewerProgram(t *testing.T) {
 		}
 		time.Sleep(time.Minute) // of fake time: what memberlist began before its shutdown ends by time-outs
 	})
+}
+
+// TestFailuresOfTheDisk are told apart from those of tasks: the node rests that has them.
+func TestFailuresOfTheDisk(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO} {
+		var err error = &os.PathError{Op: "write", Path: "blobs/x", Err: errno}
+		if errno == syscall.ENOSPC || errno == syscall.EDQUOT {
+			err = &blob.DiskFullError{Op: "writing", Err: err}
+		}
+		if class, _ := failureOf(fmt.Errorf("a segment: %w", err)); class != storageFailure {
+			t.Errorf("%v is a failure of class %q", errno, class)
+		}
+	}
 }
