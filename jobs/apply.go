@@ -209,8 +209,10 @@ func (c *Hello) apply(s *State) Outcome {
 		if i < len(old) && old[i].Device == spec.Device {
 			n.Slots[i].Rates = old[i].Rates
 		}
-		if i < len(old) && old[i].Confined() {
-			n.Slots[i].Label = old[i].Label
+		if i < len(old) {
+			if _, yes := old[i].Quarantined(); yes {
+				n.Slots[i].Label = old[i].Label
+			}
 		}
 		s.in(&slotRecord{SlotID{n.ID, uint32(i)}, n.Slots[i]})
 	}

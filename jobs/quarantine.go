@@ -6,8 +6,8 @@ import (
 )
 
 // Quarantine says that a slot gave a result which the reference does not confirm, or
-// that its device cannot be used: it is given no more work, and what it holds is open again. Its
-// node announces its slots anew with the next start, which ends it; so does a release.
+// that its device cannot be used: it is given no more work, and what it holds is open again, until
+// its node says with [Readmit] that the device is sound, or a person releases it.
 type Quarantine struct {
 	Node        NodeID // who held two results against the reference
 	Incarnation uint64
@@ -26,11 +26,12 @@ type Confine struct {
 	Reason string // to confine it
 }
 
-// Readmit gives a slot that was released back to the scheduler.
+// Readmit gives a slot back to the scheduler whose device has passed its test: since a
+// person released it, or since its node was started, if the mesh had quarantined it before.
 type Readmit struct {
 	Slot        SlotID
 	Incarnation uint64  // of its node
-	Since       Instant // of the release that it answers
+	Since       Instant // of the release that it answers; 0 after a start
 	Label       string  // as its node announces it
 }
 
@@ -84,6 +85,9 @@ func (sl *Slot) Quarantined() (reason string, yes bool) {
 	}
 	return strings.CutPrefix(sl.Label, quarantined)
 }
+
+// Condemned tells whether the mesh itself has quarantined the slot.
+func (sl *Slot) Condemned() bool { return strings.HasPrefix(sl.Label, quarantined) }
 
 // Confined tells whether a person has quarantined the slot.
 func (sl *Slot) Confined() bool { return strings.HasPrefix(sl.Label, confined) }
@@ -149,7 +153,8 @@ func (c *Readmit) apply(s *State) Outcome {
 	if sl == nil {
 		return refused
 	}
-	if since, yes := sl.Released(); !yes || since != c.Since {
+	since, yes := sl.Released()
+	if answers := yes && since == c.Since; !answers && (c.Since != 0 || !sl.Condemned()) {
 		return refuse(Invalid, "slot %d of node %s was not released at %d", c.Slot.Index, s.nodes[c.Slot.Node].Name, c.Since)
 	}
 	s.relabel(c.Slot, c.Label)

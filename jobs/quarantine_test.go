@@ -7,7 +7,7 @@ import (
 )
 
 // TestQuarantine takes a slot out: what it holds is open for others, nothing is
-// given to it until its node starts again, and late results of it are refused.
+// given to it until its device has passed again, and late results of it are refused.
 func TestQuarantine(t *testing.T) {
 	l := newLedger(t, 2, 2, 0)
 	id := l.submit(Range{0, 999}, func(c *Submit) { c.Attempts = 2 }).ID
@@ -59,8 +59,22 @@ func TestQuarantine(t *testing.T) {
 	}
 	l.must(&Hello{Node: node(1), Incarnation: l.Node(node(1)).Incarnation + 1, Slots: []SlotSpec{{"cpu", ""}, {"cpu", ""}}})
 	l.submit(Range{5000, 5999})
-	if !l.Offer(bad, 1, l.at) {
-		t.Error("the slot is not offered work after its node's start")
+	life := l.Node(node(1)).Incarnation
+	if reason, yes := l.Node(node(1)).Slots[0].Quarantined(); !yes || reason != "it lies" || l.Offer(bad, 1, l.at) {
+		t.Errorf("after its node's return the slot is quarantined: %t, %q", yes, reason)
+	}
+	for name, c := range map[string]*Readmit{
+		"of an earlier life":                {bad, life - 1, 0, "vendor:amd"},
+		"for a release that there was not":  {bad, life, 5, "vendor:amd"},
+		"of a slot that is not quarantined": {slot(1, 1), life, 0, "vendor:amd"},
+	} {
+		if o := l.do(c); o.Refusal == nil {
+			t.Errorf("Readmit %s is accepted", name)
+		}
+	}
+	l.must(&Readmit{bad, life, 0, "vendor:amd"})
+	if sl := l.Node(node(1)).Slots[0]; sl.Label != "vendor:amd" || !l.Offer(bad, 1, l.at) {
+		t.Errorf("the slot has the label %q and is not offered work after its device has passed", sl.Label)
 	}
 }
 
@@ -149,7 +163,7 @@ func TestConfine(t *testing.T) {
 }
 
 // TestReleaseOfTheMeshsOwn lifts a quarantine by the mesh, which may quarantine the slot
-// again when its test fails; a start of the node is as good as a test.
+// again when its test fails; a start of the node is no test.
 func TestReleaseOfTheMeshsOwn(t *testing.T) {
 	l := newLedger(t, 1, 1)
 	l.submit(Range{0, 999})
@@ -163,7 +177,12 @@ func TestReleaseOfTheMeshsOwn(t *testing.T) {
 	}
 	l.must(&Confine{Slot: bad, Lift: true})
 	l.must(&Hello{Node: node(1), Incarnation: 2, Slots: []SlotSpec{{"cpu", ""}}})
+	since, yes := l.Node(node(1)).Slots[0].Released()
+	if !yes || l.Offer(bad, 1, l.at) {
+		t.Error("the slot is offered work after its node's start, before its test")
+	}
+	l.must(&Readmit{bad, 2, since, ""})
 	if !l.Offer(bad, 1, l.at) {
-		t.Error("the slot is offered no work after its node's start")
+		t.Error("the slot is offered no work after its test")
 	}
 }

@@ -84,7 +84,7 @@ func busySlots(m *jobs.Node) (busy uint32) {
 func quarantinedSlots(m *jobs.Node) (list []string) {
 	for i, sl := range m.Slots {
 		reason, yes := sl.Quarantined()
-		until := "it is released or its node starts again"
+		until := "its device passes when it is released or its node is started again"
 		if sl.Confined() {
 			until = "it is released"
 		}

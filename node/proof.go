@@ -13,9 +13,8 @@ import (
 // A slot works once its device was opened and has passed the conformance suite, which is
 // kept for each device, driver and build of the program; an accelerator passes it again after
 // its executor failed. If the device does not pass, or an accelerator's executor keeps failing,
-// the slot is quarantined until the node starts again or a person releases it: others do its
-// work, and everybody reads the reason in the ledger. A slot that was released works once its
-// device has passed again.
+// the slot is quarantined: others do its work, and everybody reads the reason in the ledger. Once
+// a person has released it, or its process was started anew, it works when its device has passed again.
 
 // maxRelapses is how many times in a row an executor may fail at work although its
 // device passes.
@@ -31,7 +30,9 @@ type proof struct {
 	failure  string     // why the slot is of no use, or ""
 	results  chan error // of getting ready
 
-	release jobs.Instant // that the proof answers, since a person released the slot
+	release  jobs.Instant // that the proof answers, since a person released the slot
+	cleared  bool         // the ledger had the slot without a quarantine since this process began
+	retested bool         // the device was tested because of a quarantine from before
 }
 
 func newProof(device string) proof {
@@ -54,9 +55,13 @@ func (w *worker) prove(ctx context.Context) {
 	if released && release != p.release {
 		p.startOver(release)
 	}
+	earlier := w.quarantinedEarlier()
+	if earlier && !p.running && !p.retested {
+		p.passed, p.doubted, p.retested = false, true, true
+	}
 	switch {
 	case p.running:
-	case p.fit() && released:
+	case p.fit() && (released || earlier):
 		w.n.proposeSoon(ctx, &jobs.Readmit{Slot: w.id, Incarnation: w.n.incarnationNow(), Since: release, Label: w.n.site.label(int(w.id.Index))})
 	case p.fit():
 	case p.failure != "":
@@ -76,6 +81,23 @@ func (w *worker) released() (since jobs.Instant, yes bool) {
 		}
 	})
 	return since, yes
+}
+
+// quarantinedEarlier tells whether the mesh has quarantined the slot before this process
+// began: a node that only comes back after it was expired is no reason to trust its device.
+func (w *worker) quarantinedEarlier() (yes bool) {
+	incarnation := w.n.incarnationNow()
+	w.n.log.View(func(s *jobs.State) {
+		m := s.Node(w.id.Node)
+		if m == nil || m.Incarnation != incarnation || int(w.id.Index) >= len(m.Slots) {
+			return
+		}
+		sl := m.Slots[w.id.Index]
+		_, quarantined := sl.Quarantined()
+		w.proof.cleared = w.proof.cleared || !quarantined
+		yes = sl.Condemned() && !w.proof.cleared
+	})
+	return yes
 }
 
 // proved takes what became of getting ready.
@@ -120,7 +142,7 @@ func (w *worker) giveUp(ctx context.Context) {
 	if !due {
 		return
 	}
-	w.n.cfg.Logger.Error("a slot is quarantined until it is released or this node starts again", "slot", w.id.Index, "reason", w.proof.failure)
+	w.n.cfg.Logger.Error("a slot is quarantined until it is released, or its device passes when this node is started again", "slot", w.id.Index, "reason", w.proof.failure)
 	w.n.proposeSoon(ctx, &jobs.Quarantine{
 		Node: w.id.Node, Incarnation: incarnation, Slot: w.id, Life: incarnation, Reason: bounded(w.proof.failure, jobs.MaxTextBytes),
 	})

@@ -152,6 +152,61 @@ func TestRelease(t *testing.T) {
 	}
 }
 
+// TestQuarantineOverAStart has the mesh quarantine a slot whose node is then started anew: it
+// works again when its device has passed once more, and not when it doesn't.
+func TestQuarantineOverAStart(t *testing.T) {
+	for name, sound := range map[string]bool{"a sound device": true, "one that does not pass": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var broken atomic.Bool
+				var again, fails, runs atomic.Int64
+				cpu := SlotConfig{Device: "cpu", SimRate: 20_000}
+				wrap := func(e slot.Executor) slot.Executor {
+					return doubtful{e, func(now bool) error {
+						if now {
+							again.Add(1)
+						}
+						return failIf(now && broken.Load())
+					}, &fails, &runs}
+				}
+				n := aloneOn(t, cpu, wrap)
+				until(t, "announcement", func() bool { return n.greeted() })
+				id := jobs.SlotID{Node: n.id}
+				o, err := n.propose(t.Context(), &jobs.Quarantine{Node: n.id, Incarnation: n.incarnationNow(), Slot: id, Life: n.incarnationNow(), Reason: "it lies"})
+				if err != nil || o.Err() != nil {
+					t.Fatal(err, o.Err())
+				}
+				if err := n.renew(); err != nil { // as a node that was expired
+					t.Fatal(err)
+				}
+				submitLong(t, n)
+				time.Sleep(time.Minute) // of fake time
+				if quarantineOf(n) != "it lies" || again.Load()+runs.Load() != 0 {
+					t.Errorf("after its return it is quarantined for %q, was tested %d times and ran %d", quarantineOf(n), again.Load(), runs.Load())
+				}
+				if err := n.Close(); err != nil {
+					t.Error(err)
+				}
+				broken.Store(!sound)
+				n = openAlone(t, n.dir.path, cpu, wrap)
+				if sound {
+					until(t, "search", func() bool { return runs.Load() > 0 })
+				} else {
+					until(t, "test", func() bool { return again.Load() > 0 })
+					time.Sleep(time.Minute) // of fake time
+				}
+				if again.Load() != 1 || (quarantineOf(n) == "") != sound || (runs.Load() > 0) != sound {
+					t.Errorf("after %d tests it is quarantined for %q, and ran %d pieces", again.Load(), quarantineOf(n), runs.Load())
+				}
+				if err := n.Close(); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(time.Minute) // of fake time, as above
+			})
+		})
+	}
+}
+
 // greeted tells whether the ledger has the node's slots.
 func (n *Node) greeted() (yes bool) {
 	n.log.View(func(s *jobs.State) {

@@ -31,12 +31,19 @@ func alone(t *testing.T, rate float64, wrap ...func(slot.Executor) slot.Executor
 // aloneOn is alone with a slot that may be called something else than it is.
 func aloneOn(t *testing.T, only SlotConfig, wrap ...func(slot.Executor) slot.Executor) *Node {
 	t.Helper()
-	const addr = "10.0.0.1:7946"
 	dir := t.TempDir()
-	if _, err := Init(Setup{Dir: dir, Name: "n1", Listen: addr}); err != nil {
+	if _, err := Init(Setup{Dir: dir, Name: "n1", Listen: aloneAt}); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := memnet.New(1).Listen(addr)
+	return openAlone(t, dir, only, wrap...)
+}
+
+const aloneAt = "10.0.0.1:7946"
+
+// openAlone starts the node of aloneOn from its directory.
+func openAlone(t *testing.T, dir string, only SlotConfig, wrap ...func(slot.Executor) slot.Executor) *Node {
+	t.Helper()
+	conn, err := memnet.New(1).Listen(aloneAt)
 	if err != nil {
 		t.Fatal(err)
 	}

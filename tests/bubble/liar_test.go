@@ -10,7 +10,8 @@ import (
 
 // TestLiarIsFound has one of three devices miss survivors. Every piece is searched
 // twice: the device is found and gets no more work, nobody else is blamed, and
-// nothing that it said is in the results.
+// nothing that it said is in the results. That stays so when its node is cut off, expires and comes
+// back, and ends when its device passes its test after a start.
 func TestLiarIsFound(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		m := newMesh(t, 3, 3, options{checkShare: 1, liar: 2})
@@ -41,6 +42,16 @@ func TestLiarIsFound(t *testing.T) {
 			if _, survives := search.Record(seed); survives {
 				missed++
 			}
+		}
+		heal := newNemesis(m, 1).cutOff(1, plane{}, true, true)
+		m.await("expiry", time.Minute, func() bool { return m.status(0).Slots == 2 && m.status(2).Slots == 2 })
+		faults.Landed(t, faults.Bubble, "node of a quarantined slot cut off", "I3 I5 I9 I12", heal())
+		m.await("its return", time.Minute, func() bool { return m.whole(3, 3) })
+		next := newSearch(1, 100_000)
+		m.mustSubmit(0, next)
+		m.drain(2, next)
+		if len(m.status(0).Quarantined) != 1 || m.startedBy(1, found.Add(time.Second)) != 0 {
+			t.Errorf("after its node's return the slot has begun %d pieces, and %q is quarantined", m.startedBy(1, found.Add(time.Second)), m.status(0).Quarantined)
 		}
 		m.end(1, nil)
 		m.up(1)
