@@ -404,7 +404,7 @@ func (c *Fail) apply(s *State) Outcome {
 		s.addFailed(j, claim.Stage, FailedRange{c.Charged, attempts, c.Class, c.Message})
 		s.reopenAround(claim, c.Charged)
 	default:
-		s.reopen(claim, c.Charged, attempts, s.now+backoff(attempts), claim.Slot)
+		s.reopen(claim, c.Charged, attempts, s.now+Backoff(c.Class, attempts), claim.Slot)
 		s.reopenAround(claim, c.Charged)
 	}
 	s.end(claim)
@@ -422,9 +422,21 @@ func (s *State) reopenAround(c *Claim, part Range) {
 	}
 }
 
-// backoff is the wait in ms before a piece that failed so often is tried again.
-func backoff(attempts uint32) Instant {
-	return Instant(min(backoffBaseMS<<min(attempts-1, 20), backoffMaxMS))
+// waits are the first waits in ms after failures whose cause lies outside of the piece, and
+// takes a while to end: a GPU is reset, a node that has the inputs starts again, a disk gets
+// room. After all others it is backoffBaseMS, since another slot may try at once.
+var waits = map[string]Instant{
+	"gpu fault":     5_000,
+	"input missing": 10_000,
+	"storage":       10_000,
+	"disk full":     10_000,
+}
+
+// Backoff is the wait in ms before a piece is tried again that has failed so often, the last
+// time in this way: it doubles with each attempt.
+func Backoff(class string, attempts uint32) Instant {
+	first := cmp.Or(waits[class], backoffBaseMS)
+	return min(first<<min(max(attempts, 1)-1, 20), backoffMaxMS)
 }
 
 func (c *Release) apply(s *State) Outcome {

@@ -38,7 +38,7 @@ const (
 	DefaultAttempts    = 3
 	DefaultChunkTimeMS = 10_000
 	probeTimeMS        = 250              // a piece is not cut shorter than this, in ms of a slot's measured rate
-	backoffBaseMS      = 1_000            // wait after the first failure of a piece; doubles with each further one
+	backoffBaseMS      = 1_000            // wait after the first failure of a piece, but for those that waits names; doubles with each further one
 	backoffMaxMS       = 300_000          // longest such wait
 	keyLifeMS          = 7 * 24 * 3600e3  // a key outlives its removed job by this much
 	copies             = 2                // holders that a result needs, where there are as many living nodes

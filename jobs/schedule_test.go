@@ -154,9 +154,29 @@ func TestASlotHoldsTwoClaimsAtMost(t *testing.T) {
 }
 
 func TestBackoffDoubles(t *testing.T) {
-	for attempts, want := range map[uint32]Instant{1: 1000, 2: 2000, 3: 4000, 8: 128_000, 9: 256_000, 10: 300_000, 100: 300_000} {
-		if got := backoff(attempts); got != want {
-			t.Errorf("backoff(%d) = %d, want %d", attempts, got, want)
+	for class, first := range map[string]Instant{"": 1000, "exit code": 1000, "gpu fault": 5000, "input missing": 10_000} {
+		for attempts, times := range map[uint32]Instant{0: 1, 1: 1, 2: 2, 3: 4, 5: 16, 9: 256, 10: 512, 100: 512} {
+			if got, want := Backoff(class, attempts), min(times*first, 300_000); got != want {
+				t.Errorf("Backoff(%q, %d) = %d, want %d", class, attempts, got, want)
+			}
+		}
+	}
+}
+
+// TestWaitByClass has pieces of both kinds of job wait by how they failed.
+func TestWaitByClass(t *testing.T) {
+	for class, want := range map[string]Instant{"exit code": 1000, "storage": 10_000} {
+		l, j, c := tasksUnderClaim(t, 10, 2)
+		l.must(settled(c, c.Range.Last, false, Failure{c.Range, false, class, "m"}))
+		if o := j.Stages[0].Open[0]; o.NotBefore != l.Now()+want {
+			t.Errorf("tasks that failed by %s wait for %d ms, want %d", class, o.NotBefore-l.Now(), want)
+		}
+		l = newLedger(t, 2)
+		j = l.submit(Range{0, 9})
+		c = l.take(slot(1, 0), 1)
+		l.must(&Fail{Fence: c.Fence, Node: node(1), Incarnation: 1, Charged: c.Range, Class: class})
+		if o := j.Stages[0].Open[0]; o.NotBefore != l.Now()+want {
+			t.Errorf("seeds that failed by %s wait for %d ms, want %d", class, o.NotBefore-l.Now(), want)
 		}
 	}
 }

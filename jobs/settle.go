@@ -181,7 +181,7 @@ func (c *Settle) fail(s *State, j *Job, claim *Claim) {
 			s.addFailed(j, claim.Stage, FailedRange{f.Range, attempts, f.Class, f.Message})
 			continue
 		}
-		s.addOpen(j, claim.Stage, Open{f.Range, attempts, s.now + backoff(max(attempts, 1)), claim.Slot})
+		s.addOpen(j, claim.Stage, Open{f.Range, attempts, s.now + Backoff(f.Class, attempts), claim.Slot})
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	v1 "seedmesh/node/api/meshv1"
 	"seedmesh/node/blob"
 	"seedmesh/node/slot"
+	"seedmesh/scripts"
 	"seedmesh/transport/memnet"
 )
 
@@ -308,6 +309,17 @@ func TestFailuresOfTheDisk(t *testing.T) {
 		}
 		if class, _ := failureOf(fmt.Errorf("a segment: %w", err)); class != storageFailure {
 			t.Errorf("%v is a failure of class %q", errno, class)
+		}
+	}
+}
+
+// TestClassesThatWait holds the ledger's names of failures that take a while to end against
+// those that nodes report.
+func TestClassesThatWait(t *testing.T) {
+	usual := jobs.Backoff(string(scripts.ExitCode), 1)
+	for _, class := range []string{string(scripts.GPUFault), string(scripts.InputMissing), string(scripts.DiskFull), storageFailure} {
+		if jobs.Backoff(class, 1) <= usual {
+			t.Errorf("after %q a piece waits no longer than after an exit code", class)
 		}
 	}
 }
