@@ -462,17 +462,25 @@ func (r *Runner) parents(p string) error {
 	return nil
 }
 
-// empty removes everything in a directory, whatever its modes are.
+// empty removes everything in a directory, whatever its modes are, and opens it again
+// to its owner if a task has closed it.
 func (r *Runner) empty(dir string) error {
 	f, err := r.root.Open(dir)
+	if errors.Is(err, fs.ErrPermission) && r.root.Chmod(dir, privateMode) == nil {
+		f, err = r.root.Open(dir)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return r.makeDir(filepath.Base(dir))
 	}
 	if err != nil {
 		return err
 	}
-	names, err := f.Readdirnames(-1)
-	if err = errors.Join(err, f.Close()); err != nil {
+	info, err := f.Stat()
+	if err == nil && info.Mode() != fs.ModeDir|privateMode {
+		err = f.Chmod(privateMode)
+	}
+	names, listErr := f.Readdirnames(-1)
+	if err = errors.Join(err, listErr, f.Close()); err != nil {
 		return err
 	}
 	for _, name := range names {

@@ -113,6 +113,8 @@ with zipfile.ZipFile("out", "w") as z:
 		{"no object on stdout", shell("echo hello", func(a *Attempt) { a.Spec.Capture = "json" }), MissingOutput, 0, "JSON object"},
 		{"closes its descriptors", shell("exec 0<&- 1>&- 2>&-; exit 4"), ExitCode, 4, ""},
 		{"unremovable directories", shell("mkdir -p a/b; touch a/b/c; chmod 0 a/b a"), OK, 0, ""},
+		{"closes its directories", shell("chmod 0 . $TMPDIR"), OK, 0, ""},
+		{"they are open again", shell("echo > x; echo > $TMPDIR/x; exit 6"), ExitCode, 6, ""},
 		{"nothing is left of it", shell(`test -z "$(ls -A . )$(ls -A $TMPDIR)" || exit 9`), OK, 0, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
