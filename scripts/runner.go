@@ -2,6 +2,7 @@ package scripts
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -169,7 +170,7 @@ func Sweep(p Place) error {
 	r := &Runner{place: p, root: root}
 	for _, dir := range ofTasks {
 		if _, missing := root.Lstat(r.path(dir)); missing == nil && err == nil {
-			err = r.empty(r.path(dir))
+			err = r.empty(dir)
 		}
 	}
 	return errors.Join(err, root.Close())
@@ -385,11 +386,11 @@ func (r *Runner) classify(o *Outcome, e ending, a Attempt) {
 }
 
 // Reset removes outputs that nobody has taken away.
-func (r *Runner) Reset() error { return r.empty(r.path("out")) }
+func (r *Runner) Reset() error { return r.empty("out") }
 
 // Tidy removes what the last attempt has left, but for its outputs.
 func (r *Runner) Tidy() error {
-	return errors.Join(r.empty(r.path("work")), r.empty(r.path("tmp")))
+	return errors.Join(r.empty("work"), r.empty("tmp"))
 }
 
 // prepare empties the directories, and puts the inputs and the parents of the
@@ -462,18 +463,66 @@ func (r *Runner) parents(p string) error {
 	return nil
 }
 
-// empty removes everything in a directory, whatever its modes are, and opens it again
-// to its owner if a task has closed it.
-func (r *Runner) empty(dir string) error {
-	f, err := r.root.Open(dir)
-	if errors.Is(err, fs.ErrPermission) && r.root.Chmod(dir, privateMode) == nil {
-		f, err = r.root.Open(dir)
-	}
+// empty removes everything in a directory, whatever its modes are. A tree is taken apart
+// from above: directories are moved up until they are empty, so that neither paths nor the
+// number of open files grow with its depth, which is the task's to choose.
+func (r *Runner) empty(dir string) (err error) {
+	top, names, err := opened(r.root, r.path(dir))
 	if errors.Is(err, fs.ErrNotExist) {
-		return r.makeDir(filepath.Base(dir))
+		return r.makeDir(dir)
 	}
 	if err != nil {
 		return err
+	}
+	defer func() { err = errors.Join(err, top.Close()) }()
+	prefix, moved := rand.Text(), 0 // no task has names of this beginning
+	for len(names) > 0 {
+		name := names[len(names)-1]
+		names = names[:len(names)-1]
+		if top.Remove(name) == nil {
+			continue
+		}
+		sub, below, err := opened(top, name)
+		if err != nil {
+			return fmt.Errorf("the working directory cannot be emptied: %w", err)
+		}
+		for _, b := range below {
+			if sub.Remove(b) == nil {
+				continue
+			}
+			_ = sub.Chmod(b, privateMode) // else its owner cannot move it
+			moved++
+			to := prefix + strconv.Itoa(moved)
+			if err = errors.Join(err, top.Rename(filepath.Join(name, b), to)); err == nil {
+				names = append(names, to)
+			}
+		}
+		if err = errors.Join(err, sub.Close()); err == nil {
+			err = top.Remove(name)
+		}
+		if err != nil {
+			return fmt.Errorf("the working directory cannot be emptied: %w", err)
+		}
+	}
+	return nil
+}
+
+// opened gives a directory with the names in it, and opens it to its owner if a task has closed it.
+func opened(in *os.Root, dir string) (d *os.Root, names []string, err error) {
+	if d, names, err = listed(in, dir); errors.Is(err, fs.ErrPermission) && in.Chmod(dir, privateMode) == nil {
+		d, names, err = listed(in, dir)
+	}
+	return d, names, err
+}
+
+func listed(in *os.Root, dir string) (*os.Root, []string, error) {
+	d, err := in.OpenRoot(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := d.Open(".")
+	if err != nil {
+		return nil, nil, errors.Join(err, d.Close())
 	}
 	info, err := f.Stat()
 	if err == nil && info.Mode() != fs.ModeDir|privateMode {
@@ -481,31 +530,7 @@ func (r *Runner) empty(dir string) error {
 	}
 	names, listErr := f.Readdirnames(-1)
 	if err = errors.Join(err, listErr, f.Close()); err != nil {
-		return err
+		return nil, nil, errors.Join(err, d.Close())
 	}
-	for _, name := range names {
-		at := filepath.Join(dir, name)
-		if err := r.root.RemoveAll(at); err == nil {
-			continue
-		}
-		r.unlock(at)
-		if err := r.root.RemoveAll(at); err != nil {
-			return fmt.Errorf("the working directory cannot be emptied: %w", err)
-		}
-	}
-	return nil
-}
-
-// unlock makes the directories below a path removable for their owner.
-func (r *Runner) unlock(at string) {
-	_ = r.root.Chmod(at, privateMode)
-	entries, err := fs.ReadDir(r.root.FS(), filepath.ToSlash(at))
-	if err != nil {
-		return
-	}
-	for _, e := range entries {
-		if e.IsDir() {
-			r.unlock(filepath.Join(at, e.Name()))
-		}
-	}
+	return d, names, nil
 }

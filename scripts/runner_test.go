@@ -64,6 +64,35 @@ func check(command string) func(*Attempt) {
 	return func(a *Attempt) { a.Spec.Check = []string{"/bin/sh", "-c", command, "check"} }
 }
 
+// TestDeepTree has a task leave directories below each other, many more than files may be open.
+func TestDeepTree(t *testing.T) {
+	r := newPlace(t)
+	o, err := r.Run(t.Context(), shell(`python3 -c '
+import os
+for i in range(2000):
+    open("f", "w").close(); os.makedirs("e/e"); os.chmod("e", 0); os.mkdir("d"); os.chdir("d")'`))
+	if err != nil || o.Class != OK {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	few := limit
+	few.Cur = 200
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
+		t.Fatal(err)
+	}
+	err = r.Tidy()
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	left, listErr := os.ReadDir(filepath.Join(r.place.Base, r.path("work")))
+	if err != nil || listErr != nil || len(left) > 0 {
+		t.Errorf("Tidy = %v, and leaves %d files: %v", err, len(left), listErr)
+	}
+}
+
 // TestClasses ends attempts in every way, the hostile ones too. The runner is the
 // same throughout, so that each also shows that the one before left nothing.
 func TestClasses(t *testing.T) {

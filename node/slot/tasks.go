@@ -135,11 +135,12 @@ func (s *server) workScripts(ctx context.Context, j *job, m *slotpb.Scripts) *sl
 		var beats sync.WaitGroup
 		stop := make(chan struct{})
 		beats.Go(func() { t.beat(stop) })
-		err = t.run(ctx, m)
+		err = errors.Join(t.run(ctx, m), t.close()) // to tidy up may take a while too
 		close(stop)
 		beats.Wait()
+	} else {
+		err = errors.Join(err, t.close())
 	}
-	err = errors.Join(err, t.close())
 	var e *Error
 	switch {
 	case ctx.Err() != nil:
