@@ -398,10 +398,15 @@ func (r *Runner) dismissed(ctx context.Context, o Outcome, a Attempt, why error)
 		o.Class, o.Signal, o.Message = BadAnswer, "", clip(fmt.Sprintf("its worker was ended: %v", why))
 	case errors.Is(why, errGone) && o.Class != OutOfMemory:
 		o.Message = clip("its worker ended: " + o.Message)
+	case o.Class == TimedOut && !w.began():
+		o.Message += " and has not said that it is ready for a task"
 	}
 	o.blameGPU()
 	return o, nil
 }
+
+// began tells whether the worker was ever ready for a task.
+func (w *worker) began() bool { return w.stays != nil }
 
 // stop ends the worker: asked first, and after the grace killed.
 func (w *worker) stop(grace time.Duration) {

@@ -126,7 +126,7 @@ func TestWorkerClasses(t *testing.T) {
 		{"answers and exits", task("answer-and-exit"), OK, 0, "", false},
 		{"crashes", task("crash"), Signalled, -1, "SIGSEGV", false},
 		{"dies at its start", task("ok", starting("--dies-at-start")), ExitCode, 7, "exit status 7", false},
-		{"starts too slowly", task("ok", starting("--slow-start"), within(300)), TimedOut, -1, "longer than 300ms", false},
+		{"starts too slowly", task("ok", starting("--slow-start"), within(300)), TimedOut, -1, "longer than 300ms and has not said that it is ready", false},
 		{"cannot be started", task("ok", func(a *Attempt) { a.Task.Argv[0] = "no-such-command-here" }), NotStarted, -1, "no command", false},
 		{"too few words", task("", func(a *Attempt) { a.Spec.Worker = 9 }), NotStarted, -1, "fewer than start", false},
 	} {
