@@ -93,6 +93,9 @@ func (n *Node) openSite() error {
 	}
 	s.root = root
 	n.later(root.Close)
+	if err := n.keepFromCleaners(root); err != nil {
+		return fmt.Errorf("the directory of the scripts: %w", err)
+	}
 	files, err := s.files()
 	if err == nil { // they are not synced: a crash of the machine may have cut them off
 		err = s.sweep(files, nil)
@@ -106,6 +109,17 @@ func (n *Node) openSite() error {
 		return errors.Join(fmt.Errorf("the memory of scripts: %w", err), probe.Close())
 	}
 	return probe.Close()
+}
+
+// keepFromCleaners locks the directory of scripts as long as this node runs. What removes
+// old files from directories for temporary ones, such as systemd-tmpfiles, leaves a locked one alone.
+func (n *Node) keepFromCleaners(root *os.Root) error {
+	f, err := root.Open(".")
+	if err != nil {
+		return err
+	}
+	n.later(f.Close)
+	return syscall.Flock(int(f.Fd()), syscall.LOCK_SH)
 }
 
 // ownDir makes a directory that only this user can change, and refuses one that
@@ -251,6 +265,11 @@ func (s *site) makeFile(ctx context.Context, spec *scripts.Spec, d jobs.Digest, 
 	at := path.Join(inputsDir, name)
 	if s.whole(d, at) {
 		return nil
+	}
+	if s.root.Mkdir(inputsDir, siteMode) == nil { // somebody has removed it
+		if err := s.root.Chmod(inputsDir, siteMode); err != nil {
+			return err
+		}
 	}
 	mode := fs.FileMode(readOnly)
 	if exec {
@@ -417,7 +436,11 @@ func (s *site) files() ([]fs.DirEntry, error) {
 	if s.root == nil {
 		return nil, nil
 	}
-	return fs.ReadDir(s.root.FS(), inputsDir)
+	list, err := fs.ReadDir(s.root.FS(), inputsDir)
+	if errors.Is(err, fs.ErrNotExist) { // somebody has removed it
+		return nil, nil
+	}
+	return list, err
 }
 
 // sweep removes those files of inputs, listed before it was asked what is wanted,

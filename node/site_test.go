@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"seedmesh/jobs"
@@ -194,6 +195,36 @@ func TestSiteBeginsAnew(t *testing.T) {
 	}
 	if b, err := os.ReadFile(filepath.Join(s.base, inputsDir, name)); err != nil || string(b) != "input" {
 		t.Errorf("a script finds %q, %v", b, err)
+	}
+}
+
+// TestSiteIsCleanedByNobody locks the directory against what removes old temporary files, and
+// has inputs again when their directory was removed all the same.
+func TestSiteIsCleanedByNobody(t *testing.T) {
+	s := newSite(t)
+	f, err := os.Open(s.base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
+		t.Errorf("a cleaner locks the directory: %v", err)
+	}
+	d := put(t, s, "input")
+	for range 2 {
+		name, err := s.file(t.Context(), &scripts.Spec{}, d, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := os.ReadFile(filepath.Join(s.base, inputsDir, name)); err != nil || string(b) != "input" {
+			t.Errorf("a script finds %q, %v", b, err)
+		}
+		if err := os.RemoveAll(filepath.Join(s.base, inputsDir)); err != nil {
+			t.Fatal(err)
+		}
+		if list, err := s.files(); err != nil || len(list) > 0 {
+			t.Errorf("without it there are %d inputs: %v", len(list), err)
+		}
 	}
 }
 

@@ -214,7 +214,13 @@ func (r *Runner) path(name ...string) string {
 }
 
 func (r *Runner) makeDir(name string) error {
-	if err := r.root.Mkdir(r.path(name), privateMode); err != nil && !errors.Is(err, fs.ErrExist) {
+	err := r.root.Mkdir(r.path(name), privateMode)
+	if errors.Is(err, fs.ErrNotExist) { // somebody has removed the place
+		if err = r.root.Mkdir(r.place.Name, placeMode); err == nil {
+			err = r.root.Mkdir(r.path(name), privateMode)
+		}
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("scripts: %w", err)
 	}
 	if name == "out" || r.place.UID < 0 {

@@ -64,6 +64,20 @@ func check(command string) func(*Attempt) {
 	return func(a *Attempt) { a.Spec.Check = []string{"/bin/sh", "-c", command, "check"} }
 }
 
+// TestPlaceRemoved has somebody remove the place of a slot between two tasks.
+func TestPlaceRemoved(t *testing.T) {
+	r := newPlace(t)
+	if err := os.RemoveAll(filepath.Join(r.place.Base, r.place.Name)); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Reset(); err != nil {
+		t.Fatal(err)
+	}
+	if o, err := r.Run(t.Context(), shell("echo > o; echo > $TMPDIR/x", outputs("o"))); err != nil || o.Class != OK {
+		t.Errorf("%+v, %v", o, err)
+	}
+}
+
 // TestDeepTree has a task leave directories below each other, many more than files may be open.
 func TestDeepTree(t *testing.T) {
 	r := newPlace(t)
