@@ -473,10 +473,14 @@ func (r *Runner) parents(p string) error {
 // from above: directories are moved up until they are empty, so that neither paths nor the
 // number of open files grow with its depth, which is the task's to choose.
 func (r *Runner) empty(dir string) (err error) {
-	top, names, err := opened(r.root, r.path(dir))
-	if errors.Is(err, fs.ErrNotExist) {
+	names, err := opened(r.root, r.path(dir))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return r.makeDir(dir)
+	case err != nil || len(names) == 0:
+		return err
 	}
+	top, err := r.root.OpenRoot(r.path(dir))
 	if err != nil {
 		return err
 	}
@@ -488,7 +492,11 @@ func (r *Runner) empty(dir string) (err error) {
 		if top.Remove(name) == nil {
 			continue
 		}
-		sub, below, err := opened(top, name)
+		below, err := opened(top, name)
+		var sub *os.Root
+		if err == nil {
+			sub, err = top.OpenRoot(name)
+		}
 		if err != nil {
 			return fmt.Errorf("the working directory cannot be emptied: %w", err)
 		}
@@ -513,30 +521,19 @@ func (r *Runner) empty(dir string) (err error) {
 	return nil
 }
 
-// opened gives a directory with the names in it, and opens it to its owner if a task has closed it.
-func opened(in *os.Root, dir string) (d *os.Root, names []string, err error) {
-	if d, names, err = listed(in, dir); errors.Is(err, fs.ErrPermission) && in.Chmod(dir, privateMode) == nil {
-		d, names, err = listed(in, dir)
+// opened lists a directory, and opens it to its owner if a task has closed it.
+func opened(in *os.Root, dir string) ([]string, error) {
+	f, err := in.Open(dir)
+	if errors.Is(err, fs.ErrPermission) && in.Chmod(dir, privateMode) == nil {
+		f, err = in.Open(dir)
 	}
-	return d, names, err
-}
-
-func listed(in *os.Root, dir string) (*os.Root, []string, error) {
-	d, err := in.OpenRoot(dir)
 	if err != nil {
-		return nil, nil, err
-	}
-	f, err := d.Open(".")
-	if err != nil {
-		return nil, nil, errors.Join(err, d.Close())
+		return nil, err
 	}
 	info, err := f.Stat()
 	if err == nil && info.Mode() != fs.ModeDir|privateMode {
 		err = f.Chmod(privateMode)
 	}
 	names, listErr := f.Readdirnames(-1)
-	if err = errors.Join(err, listErr, f.Close()); err != nil {
-		return nil, nil, errors.Join(err, d.Close())
-	}
-	return d, names, nil
+	return names, errors.Join(err, listErr, f.Close())
 }
