@@ -29,7 +29,8 @@ type generalTest struct{ First, Width, Group uint32 }
 
 // generalParameters is search_parameters of src/general.cu, in order and without gaps.
 type generalParameters struct {
-	SeedXor                                                          uint64
+	SeedXor, Modulus                                                 uint64
+	Variant, Drop                                                    uint32
 	PerItem, Most, From, Quirk, Plain, Accepted, SeedLeft, LeastSeed uint32
 	Shift, Multiplier, Rotate                                        uint32
 	RowCount, Groups, Hits                                           uint32
@@ -38,7 +39,7 @@ type generalParameters struct {
 }
 
 // ready makes the program of a plan.
-func (a *accelerator) ready(p *vectorPlan) (program, error) {
+func (a *accelerator) ready(p *acceleratorPlan) (program, error) {
 	if d, ok := a.driver.(generalDriver); ok {
 		return d.LoadPTX(p.ptx(), p.parameters(), maxLaunchItems, maxLaunchFound)
 	}
@@ -46,13 +47,13 @@ func (a *accelerator) ready(p *vectorPlan) (program, error) {
 }
 
 // ptx is the general form of the plan's kernel.
-func (p *vectorPlan) ptx() []byte { return src.Text("ptx/" + families[p.form.kernel] + ".ptx") }
+func (p *acceleratorPlan) ptx() []byte { return src.Text("ptx/" + p.file() + ".ptx") }
 
 // parameters are the plan's one stage for the general form.
-func (p *vectorPlan) parameters() []byte {
+func (p *acceleratorPlan) parameters() []byte {
 	st, f := p.stages[0], &p.form
 	g := &generalParameters{
-		SeedXor: f.start.xor, PerItem: uint32(p.perItem()), Most: maxLaunchFound, From: uint32(st.from),
+		SeedXor: f.start.xor, Modulus: p.modulus, Variant: uint32(p.stream.variant), Drop: uint32(p.drop), PerItem: uint32(p.perItem()), Most: maxLaunchFound, From: uint32(st.from),
 		Quirk: uint32(toNumber(f.quirk)), Plain: uint32(toNumber(st.plain)), Accepted: uint32(f.accepted),
 		SeedLeft: uint32(f.left + f.start.left), LeastSeed: uint32(f.start.forZero),
 		Shift: uint32(f.shift), Multiplier: p.transform.multiplier, Rotate: uint32(p.transform.rotate),

@@ -118,9 +118,9 @@ func TestGeneralFormFindsTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer without.Close()
-	rounds, defs, candidates, kinds := uint64(30), representatives(), 0, map[int]bool{}
+	rounds, most, defs, candidates, kinds := uint64(60), len(families)+len(streamFiles), representatives(), 0, map[string]bool{}
 	if testing.Short() {
-		rounds = 10
+		rounds, most = 10, len(families)
 	}
 	for seed := *replay; seed < *replay+rounds; seed++ {
 		rng := rand.New(rand.NewPCG(seed, 54))
@@ -137,15 +137,15 @@ func TestGeneralFormFindsTheSame(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Fatalf("%s, seeds %s: %d candidates, want %d\nreplay: go test ./kernels -run GeneralFormFindsTheSame -seed=%d", describe(s), r, len(got), len(want), seed)
 		}
-		candidates, kinds[plan.form.kernel] = candidates+len(want), true
+		candidates, kinds[plan.file()] = candidates+len(want), true
 	}
-	if candidates < 10*int(rounds) || len(kinds) < vectorKernels {
+	if candidates < 10*int(rounds) || len(kinds) < most {
 		t.Errorf("%d candidates of %d kinds of kernels were compared; the test proves too little", candidates, len(kinds))
 	}
 }
 
 // candidatesOn are the candidates of one launch.
-func candidatesOn(t *testing.T, d driver, plan *vectorPlan, r Range) []uint32 {
+func candidatesOn(t *testing.T, d driver, plan *acceleratorPlan, r Range) []uint32 {
 	t.Helper()
 	p, err := (&accelerator{CUDA, d, ""}).ready(plan)
 	if err != nil {

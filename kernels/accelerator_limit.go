@@ -33,7 +33,7 @@ func AcceleratorLimit(d Device, s *Search) (seedsPerSecond float64, err error) {
 		return 0, err
 	case !isGPU:
 		return 0, errNoPace
-	case plan.form.kernel != kernelMt && plan.form.kernel != kernelXorshift32:
+	case plan.file() != families[kernelMt] && plan.file() != families[kernelXorshift32]:
 		return 0, errUncounted
 	}
 	pace := g.Pace(os.DirFS("/"))
@@ -48,7 +48,7 @@ func AcceleratorLimit(d Device, s *Search) (seedsPerSecond float64, err error) {
 const slowMultiply = 4
 
 // laneInstructions is how many instructions a seed takes on a lane.
-func (p *vectorPlan) laneInstructions(amd bool) float64 {
+func (p *acceleratorPlan) laneInstructions(amd bool) float64 {
 	st := p.stages[0]
 	multiplies := float64(len(st.rows)) // of seen
 	n := st.instructions(acceleratorUnit, &p.form)

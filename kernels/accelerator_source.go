@@ -20,12 +20,22 @@ const (
 	maxProgramTests = 1 << 10 // comparisons in a program: what a compiler takes a second for
 )
 
+// An acceleratorPlan is how an accelerator finds the candidates of a search.
+type acceleratorPlan struct {
+	vectorPlan
+	stream    streamKernel // instead of the form's kernel
+	narrowing              // of a stream's outputs
+}
+
+// file is that of the kernel in src, without its ending.
+func (p *acceleratorPlan) file() string { return or(p.stream.file, families[p.form.kernel]) }
+
 const variableSkip = "its skip may change between two draws, which only the CPU follows"
 
 // planAccelerator chooses the one stage that finds the candidates of a search.
 // It fails with an [*UnsupportedError].
-func (s *Search) planAccelerator(device string) (*vectorPlan, error) {
-	no := func(reason string) (*vectorPlan, error) {
+func (s *Search) planAccelerator(device string) (*acceleratorPlan, error) {
+	no := func(reason string) (*acceleratorPlan, error) {
 		return nil, &UnsupportedError{device, s.def.Name, reason}
 	}
 	switch {
@@ -38,10 +48,15 @@ func (s *Search) planAccelerator(device string) (*vectorPlan, error) {
 	case s.strategies != nil:
 		return no(variableSkip)
 	}
-	form, _ := vectorFormOf(s.def.open())
-	t, targets := s.targets(&form)
-	best := &vectorPlan{form: form, transform: t, cost: math.Inf(1)}
-	for _, st := range s.stages(acceleratorUnit, &form, &t, targets) {
+	best := &acceleratorPlan{vectorPlan: vectorPlan{form: streamForm, cost: math.Inf(1)}, stream: s.def.kernel}
+	var targets []target
+	if best.stream == (streamKernel{}) {
+		best.form, _ = vectorFormOf(s.def.open())
+		best.transform, targets = s.targets(&best.form)
+	} else if best.narrowing, best.transform, targets = s.narrow(); targets == nil {
+		return no("its draws cannot be told by 32 bits of an output")
+	}
+	for _, st := range s.stages(acceleratorUnit, &best.form, &best.transform, targets) {
 		if cost := st.cost + st.passes*s.testCost(); cost < best.cost && st.comparisons() <= maxProgramTests {
 			best.stages, best.cost = []*stage{st}, cost
 		}
@@ -61,7 +76,7 @@ const (
 	heavySeed    = 400 // instructions for a seed
 )
 
-func (p *vectorPlan) perItem() uint64 {
+func (p *acceleratorPlan) perItem() uint64 {
 	if p.stages[0].instructions(acceleratorUnit, &p.form) > heavySeed {
 		return heavyPerItem
 	}
@@ -86,7 +101,7 @@ func (st *stage) comparisons() int {
 
 // source is the program of a plan's one stage, with everything that is known
 // of the search as constants.
-func (p *vectorPlan) source(lanes int) string {
+func (p *acceleratorPlan) source(lanes int) string {
 	var b strings.Builder
 	st := p.stages[0]
 	for _, c := range []struct {
@@ -104,6 +119,9 @@ func (p *vectorPlan) source(lanes int) string {
 		{"SEED_LEFT", uint64(p.form.left + p.form.start.left)},
 		{"SEED_XOR", p.form.start.xor},
 		{"LEAST_SEED", p.form.start.forZero},
+		{"VARIANT", p.stream.variant},
+		{"MODULUS", p.modulus},
+		{"DROP", uint64(p.drop)},
 	} {
 		suffix := "u"
 		if c.value > maxWord {
@@ -112,7 +130,10 @@ func (p *vectorPlan) source(lanes int) string {
 		fmt.Fprintf(&b, "#define %s %d%s\n", c.name, c.value, suffix)
 	}
 	b.Write(src.Text("prelude.h"))
-	b.Write(src.Text(families[p.form.kernel] + ".h"))
+	b.Write(src.Text(p.file() + ".h"))
+	if p.stream != (streamKernel{}) {
+		b.Write(src.Text("stream.h"))
+	}
 	p.writeCandidates(&b, st)
 	b.Write(src.Text("search.h"))
 	return b.String()
@@ -127,7 +148,7 @@ func toNumber(b bool) uint64 {
 
 // writeCandidates writes the stage out, row by row, as the function that gives
 // a number above 0 for every seed that passes.
-func (p *vectorPlan) writeCandidates(b *strings.Builder, st *stage) {
+func (p *acceleratorPlan) writeCandidates(b *strings.Builder, st *stage) {
 	fmt.Fprintf(b, "\nFN UV seen(UV word) {\n\tUV x = (word >> %du) * %du;\n", p.form.shift, p.transform.multiplier)
 	if r := p.transform.rotate; r != 0 {
 		fmt.Fprintf(b, "\tx = (x >> %du) | (x << %du);\n", r, 32-r)
@@ -154,7 +175,7 @@ func (p *vectorPlan) writeCandidates(b *strings.Builder, st *stage) {
 }
 
 // refuses tells the row of the stage that asks whether a word is drawn again.
-func (p *vectorPlan) refuses(row int) bool {
+func (p *acceleratorPlan) refuses(row int) bool {
 	return p.form.accepted != maxWord && row == len(p.stages[0].rows)-1
 }
 

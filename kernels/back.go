@@ -13,7 +13,7 @@ func (d *definition) backwards() (*definition, error) {
 	}
 	back := *d
 	back.leadSkip = false
-	back.jumps = false
+	back.jumps, back.kernel = false, streamKernel{}
 	back.open = func() stream { return d.backward() }
 	return &back, nil
 }

@@ -14,7 +14,7 @@ import (
 func (d *definition) over(outputs Range, open func() stream) *definition {
 	results := *d
 	results.least, results.most = outputs.First, outputs.Last
-	results.jumps, results.backward = false, nil
+	results.jumps, results.backward, results.kernel = false, nil, streamKernel{}
 	results.open = open
 	return &results
 }

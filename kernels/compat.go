@@ -47,6 +47,12 @@ func compatible(name string, seedBits, stateBits, widthBits int, jumping bool, t
 	}
 }
 
+// withKernel is the definition with the kernel that accelerators run.
+func (d definition) withKernel(k streamKernel) definition {
+	d.kernel = k
+	return d
+}
+
 // withVariants adds the suffixed names of each: _reverse is the same arithmetic
 // with the draw list reversed, _hybrid a skip that varies.
 func withVariants(forward ...*definition) []*definition {

@@ -36,6 +36,7 @@ var compatPcg32 = func() definition {
 			"w=low 32 bits of ((old>>18)^old)>>27; output w rotated right by old>>59 (32 bit).",
 		func() stream { return new(compatPcg32Stream) })
 	d.backward = func() backStream { return &rewinder{start: itself, seedOf: itself, before: pcg32Before} }
+	d.kernel = streamKernel{file: "pcg32", variant: 1}
 	return d
 }()
 

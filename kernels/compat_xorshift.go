@@ -14,13 +14,14 @@ var compatXorshift64 = func() definition {
 			"The published xorshift64* multiplies only the output.",
 		plain[compatXorshift64Engine])
 	d.backward = compatXorshift64Back
+	d.kernel = streamKernel{file: "xorshift64", variant: 2}
 	return d
 }()
 
 var compatXorshift128 = compatible("xorshift128", 32, 128, 32, steps,
 	"x=seed, y=362436069, z=521288629, w=88675123. t=x^(x<<11); x=y; y=z; z=w; w=w^(w>>19)^t^(t>>8); output w (32 bit). "+
 		"The published generator has x=123456789.",
-	plain[xorshift128Engine])
+	plain[xorshift128Engine]).withKernel(streamKernel{file: "xorshift128"})
 
 type compatXorshift64Engine struct{ x uint64 }
 

@@ -23,25 +23,56 @@ func Conformance(ctx context.Context, d Device) error {
 func conform(ctx context.Context, d Device, defs []*definition) error {
 	for _, def := range defs {
 		if err := conformGenerator(ctx, d, def); err != nil {
-			return fmt.Errorf("kernels: device %s, generator %s: %w", d.Name(), def.Name, err)
+			return err
 		}
 	}
 	return nil
 }
 
+// conformBriefly is conform for less than all of the suite where a kernel is told from
+// others by its arithmetic alone.
+func conformBriefly(ctx context.Context, d Device, defs []*definition) error {
+	for _, def := range defs {
+		checks := suite
+		if def.kernel != (streamKernel{}) {
+			checks = briefSuite
+		}
+		if err := conformTo(ctx, d, def, checks); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A conformity is one check of a generator on a device.
+type conformity struct {
+	name string
+	run  func(context.Context, Device, *definition) error
+}
+
+var suite = []conformity{
+	{"planted seeds", conformPlanted},
+	{"random searches", conformRandom},
+	{"end of the seed space", conformEnd},
+	{"stopping", conformStop},
+	{"cancelling", conformCancel},
+}
+
+var briefSuite = []conformity{
+	{"a planted seed", func(ctx context.Context, d Device, def *definition) error {
+		return conformPlant(ctx, d, def, firstPlant)
+	}},
+	{"end of the seed space", conformEnd},
+}
+
 func conformGenerator(ctx context.Context, d Device, def *definition) error {
-	for _, check := range []struct {
-		name string
-		run  func(context.Context, Device, *definition) error
-	}{
-		{"planted seeds", conformPlanted},
-		{"random searches", conformRandom},
-		{"end of the seed space", conformEnd},
-		{"stopping", conformStop},
-		{"cancelling", conformCancel},
-	} {
+	return conformTo(ctx, d, def, suite)
+}
+
+func conformTo(ctx context.Context, d Device, def *definition, checks []conformity) error {
+	for _, check := range checks {
 		if err := check.run(ctx, d, def); err != nil {
-			return fmt.Errorf("%s: %w", check.name, err)
+			return fmt.Errorf("kernels: device %s, generator %s: %s: %w", d.Name(), def.Name, check.name, err)
 		}
 	}
 	return nil
@@ -124,36 +155,44 @@ func plant(def *definition, seed uint64, spec Spec, draws int) (*Search, error) 
 	return spec.Compile(def.Name)
 }
 
+// A planted seed is looked for among its neighbours.
+type planted struct {
+	seed, around uint64
+	spec         Spec
+}
+
+var firstPlant = planted{12345, 100, Spec{Observe: "mod:1000", Skip: Bounds{0, 8}, Offset: Bounds{2, 2}, MinMatches: 8}}
+
 func conformPlanted(ctx context.Context, d Device, def *definition) error {
 	space := def.Space().Last
-	for _, tt := range []struct {
-		seed, around uint64
-		spec         Spec
-	}{
-		{12345, 100, Spec{Observe: "mod:1000", Skip: Bounds{0, 8}, Offset: Bounds{2, 2}, MinMatches: 8}},
+	for _, p := range []planted{
+		firstPlant,
 		{space/3 + 77, 100, Spec{Observe: "mod:256", Skip: Bounds{1, 1}, Offset: Bounds{0, 20}, MinMatches: 8}},
 		{space - 3, 3, Spec{Observe: "raw", MinMatches: 8}},
 	} {
-		s, err := plant(def, tt.seed, tt.spec, 8)
-		if err != nil {
-			return err
-		}
-		r := Range{tt.seed - tt.around, tt.seed + tt.around}
-		err = held(ctx, d, s, r, toEnd(r), func(f finding) error {
-			has := slices.ContainsFunc(f.found, func(v Survivor) bool { return v.Seed == tt.seed && v.Matches == 8 })
-			if !has {
-				return fmt.Errorf("seed %d is not among the survivors %v", tt.seed, f.found)
-			}
-			if f.acct != AccountOf(r) || f.last != r.Last || !f.ok {
-				return fmt.Errorf("seeds %s: finished to %d with account %v, want %v", r, f.last, f.acct, AccountOf(r))
-			}
-			return nil
-		})
-		if err != nil {
+		if err := conformPlant(ctx, d, def, p); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func conformPlant(ctx context.Context, d Device, def *definition, p planted) error {
+	s, err := plant(def, p.seed, p.spec, 8)
+	if err != nil {
+		return err
+	}
+	r := Range{p.seed - p.around, p.seed + p.around}
+	return held(ctx, d, s, r, toEnd(r), func(f finding) error {
+		has := slices.ContainsFunc(f.found, func(v Survivor) bool { return v.Seed == p.seed && v.Matches == 8 })
+		if !has {
+			return fmt.Errorf("seed %d is not among the survivors %v", p.seed, f.found)
+		}
+		if f.acct != AccountOf(r) || f.last != r.Last || !f.ok {
+			return fmt.Errorf("seeds %s: finished to %d with account %v, want %v", r, f.last, f.acct, AccountOf(r))
+		}
+		return nil
+	})
 }
 
 // conformSearches is how many random searches a generator is held against.

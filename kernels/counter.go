@@ -23,6 +23,7 @@ var philox4x3210 = definition{
 		Source: "Random123 (Debian librandom123-dev) Philox4x32; seed 0 block 0 = 6627e8d5 e169c58d bc57ac4c 9b00dbd8, the published known answer",
 	},
 	jumps:      true,
+	kernel:     streamKernel{file: "philox4x32"},
 	setupSteps: 1,
 	open:       func() stream { return &blockStream{words: 4, start: keyOfHalves, block: philox4x32} },
 }

@@ -73,6 +73,9 @@ type definition struct {
 	// open makes a stream; it has no output before its first seed call.
 	open func() stream
 
+	// kernel is that of accelerators, for a generator that vectors do not run.
+	kernel streamKernel
+
 	// backward makes the stream of the outputs before a seed's first one, the
 	// last of them first; nil for generators whose states are not its seeds.
 	backward func() backStream

@@ -33,6 +33,7 @@ var lcg64Mmix = definition{
 		Source:     "formula; stepping by libstdc++ (GCC 12.2.0) std::linear_congruential_engine",
 	},
 	jumps:      true,
+	kernel:     streamKernel{file: "lcg64"},
 	setupSteps: 1,
 	open:       lcg64MmixWord.open,
 	backward:   lcg64MmixWord.back,

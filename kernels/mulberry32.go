@@ -11,6 +11,7 @@ var mulberry32 = definition{
 		Source:     "formula",
 	},
 	jumps:      true,
+	kernel:     streamKernel{file: "mulberry32"},
 	setupSteps: 1,
 	open:       func() stream { return new(mulberry32Stream) },
 	backward:   mulberry32Back,

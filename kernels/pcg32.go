@@ -14,6 +14,7 @@ var pcg32 = definition{
 		Source: "pcg-cpp 0.98.1 pcg32(seed)",
 	},
 	jumps:      true,
+	kernel:     streamKernel{file: "pcg32"},
 	setupSteps: 1,
 	open:       func() stream { return new(pcg32Stream) },
 	backward:   pcg32Back,

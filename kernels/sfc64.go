@@ -12,6 +12,7 @@ var sfc64 = definition{
 		Definition: "a=b=c=seed, w=1, then 12 outputs discarded. t=a+b+w; w+=1; a=b^(b>>11); b=c+(c<<3); c=rotl(c,24)+t; output t",
 		Source:     "NumPy 1.24.2 SFC64 bit generator with its state set to (seed,seed,seed,1) and 12 outputs discarded (the one-word PractRand seeding)",
 	},
+	kernel:     streamKernel{file: "sfc64"},
 	setupSteps: 13,
 	open:       plain[sfc64Engine],
 }

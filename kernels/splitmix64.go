@@ -12,6 +12,7 @@ var splitmix64 = definition{
 		Source: "gonum v0.17.0 mathext/prng SplitMix64",
 	},
 	jumps:      true,
+	kernel:     streamKernel{file: "splitmix64"},
 	setupSteps: 1,
 	open:       func() stream { return new(splitmix64Stream) },
 	backward:   func() backStream { return weylBack(splitmix64Gap, stafford13) },

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"seedmesh/kernels/src"
@@ -40,7 +41,7 @@ func (c codeCache) vet(ctx context.Context, d Device, identity string, again boo
 	if _, ok := c.read(known); ok && !again {
 		return nil
 	}
-	if err := conform(ctx, d, representatives()); err != nil {
+	if err := conformBriefly(ctx, d, representatives()); err != nil {
 		return fmt.Errorf("%w; the device (%s) is not used", err, identity)
 	}
 	return c.write(known, nil)
@@ -84,10 +85,10 @@ func thisBuild() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		b.WriteString(info.String())
 	}
-	for _, name := range []string{"prelude.h", "search.h"} {
+	for _, name := range []string{"prelude.h", "search.h", "stream.h"} {
 		b.Write(src.Text(name))
 	}
-	for _, family := range families {
+	for _, family := range slices.Concat(families[:], streamFiles) {
 		b.Write(src.Text(family + ".h"))
 		b.Write(src.Text("ptx/" + family + ".ptx"))
 	}
@@ -110,8 +111,8 @@ func (d *definition) notAccelerated() string {
 	if d.hybrid {
 		return variableSkip
 	}
-	if _, ok := vectorFormOf(d.open()); !ok {
-		return "no kernel makes its outputs; there are kernels for mt19937, xorshift32, and congruences modulo 2^31-1, 2^48 and powers of two up to 2^32"
+	if _, ok := vectorFormOf(d.open()); !ok && d.kernel == (streamKernel{}) {
+		return "no kernel makes its outputs: they come from a larger state, words of several outputs, or seeding and arithmetic that no kernel has"
 	}
 	return ""
 }
@@ -122,11 +123,12 @@ func representatives() (defs []*definition) {
 	type shape struct {
 		kernel                int
 		quirk, modulus, drawn bool
+		stream                streamKernel
 	}
 	known := map[shape]bool{}
 	for _, d := range accelerated() {
 		f, _ := vectorFormOf(d.open())
-		s := shape{f.kernel, f.quirk, f.modulus != 0, f.accepted != maxWord}
+		s := shape{f.kernel, f.quirk, f.modulus != 0, f.accepted != maxWord, d.kernel}
 		if !known[s] {
 			known[s] = true
 			defs = append(defs, d)

@@ -12,6 +12,7 @@ var xorshift64 = definition{
 		Definition: "x=seed (0 stays 0 for ever). x^=x<<13; x^=x>>7; x^=x<<17; output x (64-bit)",
 		Source:     "formula (Marsaglia 2003); reproduces 8748534153485358512 for seed 88172645463325252",
 	},
+	kernel:     streamKernel{file: "xorshift64"},
 	setupSteps: 1,
 	open:       plain[xorshift64Engine],
 	backward:   xorshift64Back,
@@ -27,6 +28,7 @@ var xorshift64star = definition{
 		Definition: "x=seed (0 stays 0 for ever). x^=x>>12; x^=x<<25; x^=x>>27; output x*0x2545F4914F6CDD1D mod 2^64 (state is x, not the product)",
 		Source:     "formula (Vigna)",
 	},
+	kernel:     streamKernel{file: "xorshift64", variant: 1},
 	setupSteps: 1,
 	open:       plain[xorshift64starEngine],
 	backward:   xorshift64starBack,
@@ -42,6 +44,7 @@ var xorshift128 = definition{
 		Definition: "x=seed, y=362436069, z=521288629, w=88675123. t=x^(x<<11); x=y; y=z; z=w; w=w^(w>>19)^t^(t>>8); output w (32-bit)",
 		Source:     "npm seedrandom 3.0.5 xor128 with the state set explicitly; reproduces 3701687786 for x=123456789",
 	},
+	kernel:     streamKernel{file: "xorshift128"},
 	setupSteps: 1,
 	open:       plain[xorshift128Engine],
 }
@@ -73,6 +76,7 @@ var xorshift128plus = definition{
 			splitmix64Text,
 		Source: "formula (Vigna, shifts 23/18/5)",
 	},
+	kernel:     streamKernel{file: "plus128", variant: 1},
 	setupSteps: 1,
 	open:       plain[xorshift128plusEngine],
 }

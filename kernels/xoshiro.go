@@ -23,6 +23,7 @@ var xoshiro256pp = definition{
 			splitmix64Text,
 		Source: "gonum v0.17.0 mathext/prng Xoshiro256plusplus",
 	},
+	kernel:     streamKernel{file: "xoshiro256"},
 	setupSteps: 1,
 	open:       func() stream { return stepped{&xoshiro256Engine{start: xoshiro256Fill, out: xoshiro256plusplusOut}} },
 }
@@ -40,6 +41,7 @@ var xoshiro256ss = definition{
 			splitmix64Text,
 		Source: "gonum v0.17.0 mathext/prng Xoshiro256starstar",
 	},
+	kernel:     streamKernel{file: "xoshiro256", variant: 1},
 	setupSteps: 1,
 	open:       func() stream { return stepped{&xoshiro256Engine{start: xoshiro256Fill, out: xoshiro256starstarOut}} },
 }
@@ -57,6 +59,7 @@ var xoshiro256plus = definition{
 			splitmix64Text,
 		Source: "gonum v0.17.0 mathext/prng Xoshiro256plus",
 	},
+	kernel:     streamKernel{file: "xoshiro256", variant: 2},
 	setupSteps: 1,
 	open:       func() stream { return stepped{&xoshiro256Engine{start: xoshiro256Fill, out: xoshiro256plusOut}} },
 }
@@ -74,6 +77,7 @@ var xoshiro128pp = definition{
 			splitmix64Text,
 		Source: "formula (Vigna); step reproduces the published reference outputs 641,1573767,3222811527,... for state 1,2,3,4",
 	},
+	kernel:     streamKernel{file: "xoshiro128"},
 	setupSteps: 1,
 	open:       func() stream { return stepped{&xoshiro128Engine{out: xoshiro128plusplusOut}} },
 }
@@ -91,6 +95,7 @@ var xoshiro128ss = definition{
 			splitmix64Text,
 		Source: "formula (Vigna)",
 	},
+	kernel:     streamKernel{file: "xoshiro128", variant: 1},
 	setupSteps: 1,
 	open:       func() stream { return stepped{&xoshiro128Engine{out: xoshiro128starstarOut}} },
 }
@@ -107,6 +112,7 @@ var xoroshiro128plus = definition{
 			splitmix64Text,
 		Source: "formula (Vigna, 24/16/37)",
 	},
+	kernel:     streamKernel{file: "plus128"},
 	setupSteps: 1,
 	open:       plain[xoroshiro128plusEngine],
 }

@@ -230,9 +230,9 @@ func TestAcceleratorIsShown(t *testing.T) {
 			r, err := n.API().Node(t.Context(), connect.NewRequest(&v1.NodeRequest{}))
 			return err == nil && len(r.Msg.Slots) == 1 && r.Msg.Slots[0].Driver == named{}.About().Driver
 		})
-		spec := kernels.Spec{Generators: []string{"xorshift32", "pcg32"}, Draws: []kernels.Draw{{Value: 7, Known: true}}, Observe: "mod:1000", MinMatches: 1}
+		spec := kernels.Spec{Generators: []string{"xorshift32", "glibc_rand"}, Draws: []kernels.Draw{{Value: 7, Known: true}}, Observe: "mod:1000", MinMatches: 1}
 		r, err := n.API().Plan(t.Context(), connect.NewRequest(&v1.SubmitRequest{Spec: spec.Encode(), Last: 1000}))
-		if err != nil || len(r.Msg.Slots) != 1 || !strings.HasPrefix(r.Msg.Slots[0].Note, "pcg32 on one thread of the CPU: no kernel") || strings.Contains(r.Msg.Slots[0].Note, "xorshift32 on") {
+		if err != nil || len(r.Msg.Slots) != 1 || !strings.HasPrefix(r.Msg.Slots[0].Note, "glibc_rand on one thread of the CPU: no kernel") || strings.Contains(r.Msg.Slots[0].Note, "xorshift32 on") {
 			t.Errorf("Plan = %v, %v", r, err)
 		}
 		if err := n.Close(); err != nil {

@@ -25,7 +25,8 @@ typedef struct {
 
 // The host's copy of this is in kernels/accelerator_general.go.
 typedef struct {
-	u64 seed_xor;
+	u64 seed_xor, modulus;
+	u32 variant, drop;
 	u32 per_item, most, from, quirk, plain, accepted, seed_left, least_seed;
 	u32 shift, multiplier, rotate; // that the words are seen with
 	u32 rows, groups, hits;
@@ -33,7 +34,7 @@ typedef struct {
 	test test[MOST_TESTS];
 } search_parameters;
 
-static_assert(sizeof(search_parameters) == 64 + 24 * MOST_ROWS + 12 * MOST_TESTS, "there are gaps");
+static_assert(sizeof(search_parameters) == 80 + 24 * MOST_ROWS + 12 * MOST_TESTS, "there are gaps");
 
 extern "C" {
 __constant__ search_parameters parameters;
@@ -48,8 +49,14 @@ __constant__ search_parameters parameters;
 #define SEED_LEFT parameters.seed_left
 #define SEED_XOR parameters.seed_xor
 #define LEAST_SEED parameters.least_seed
+#define VARIANT parameters.variant
+#define MODULUS parameters.modulus
+#define DROP parameters.drop
 
 #include FAMILY
+#ifdef STREAM
+#include "stream.h"
+#endif
 
 FN UV seen(UV word) {
 	UV x = (word >> parameters.shift) * parameters.multiplier;

@@ -50,3 +50,14 @@ typedef ulong16 UL;
 
 // The low 32 bits of neighbouring seeds.
 #define SEEDS(first) ((UV)((u32)(first)) + LANE_NUMBERS)
+#define LONG_SEEDS(first) ((UL)(first) + WIDE(LANE_NUMBERS))
+
+#define ROTATE(x, n, width) (((x) << (n)) | ((x) >> ((width) - (n))))
+
+// The next output of splitmix64, which fills the states of others.
+FN UL splitmix64(UL *x) {
+	UL z = *x += 0x9e3779b97f4a7c15ul;
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ul;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebul;
+	return z ^ (z >> 31);
+}

@@ -318,7 +318,10 @@ int COMPILER(CompileProgram)(struct program *p, int n, const char **options) {
 // compiled_ptx is what the general source gives for the kind of generator whose PTX the
 // text is, or NULL where it is none of them. Each is compiled once.
 static struct code *compiled_ptx(const char *text) {
-	static struct { const char *family; struct program made; } known[] = {{"mt19937"}, {"xorshift32"}, {"lcg32"}, {"lcg31"}, {"lcg48"}};
+	static struct { const char *family; struct program made; } known[] = {
+		{"mt19937"}, {"xorshift32"}, {"lcg32"}, {"lcg31"}, {"lcg48"}, {"lcg64"}, {"mulberry32"}, {"pcg32"}, {"philox4x32"}, {"plus128"},
+		{"sfc64"}, {"splitmix64"}, {"xorshift128"}, {"xorshift64"}, {"xoshiro128"}, {"xoshiro256"},
+	};
 	for (int i = 0; i < sizeof known / sizeof *known; i++) {
 		char path[4096], family[256], dir[] = SCRATCH "/XXXXXX";
 		size_t size;
