@@ -33,7 +33,7 @@ build: toolchain ## bin/seedmesh, stamped with the version
 
 # The tests of real processes have the machine for themselves: their elections take 0.15 s.
 test: build drivers ## every test that needs no GPU, and the table of the faults they inject
-	@$(call recorded,$(GO) test $(ARGS) $$($(GO) list ./... | grep -v '/tests/chaos$$') && $(GO) test -timeout 30m $(ARGS) ./tests/chaos,$(LEAST))
+	@$(call recorded,$(GO) test -timeout 30m $(ARGS) $$($(GO) list ./... | grep -v '/tests/chaos$$') && $(GO) test -timeout 30m $(ARGS) ./tests/chaos,$(LEAST))
 
 # What tests the devices' code on a machine without them: an OpenCL driver that runs on the
 # CPU, and the compilers of AMD and, as clang has one, for NVIDIA.
