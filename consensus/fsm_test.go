@@ -36,3 +36,29 @@ func TestProgressIsNotHeldUp(t *testing.T) {
 		}
 	}
 }
+
+// TestReadsSeeWhatFollowersShow asks a leader for where to read that has committed a
+// command and not applied it yet: followers may have, and shown it to somebody.
+func TestReadsSeeWhatFollowersShow(t *testing.T) {
+	c := newCluster(t, 1)
+	defer c.close()
+	l := c.leader()
+	index, err := l.ReadIndex(t.Context())
+	if err != nil || index != l.Applied() {
+		t.Fatalf("where there is nothing new to read: %d, %v, want %d", index, err, l.Applied())
+	}
+	looking, seen := make(chan struct{}), make(chan struct{})
+	go l.View(func(*jobs.State) { close(looking); <-seen })
+	<-looking
+	proposed := make(chan struct{})
+	go func() { defer close(proposed); c.propose(0, submit(1)) }()
+	for l.raft.CommitIndex() == index {
+		runtime.Gosched()
+	}
+	committed := l.raft.CommitIndex()
+	if index, err = l.tryReadIndex(t.Context()); err != nil || index < committed || l.Applied() >= committed {
+		t.Errorf("reads from %d on, %v, want from %d, which is committed; applied is %d", index, err, committed, l.Applied())
+	}
+	close(seen)
+	<-proposed
+}

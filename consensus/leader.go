@@ -223,9 +223,9 @@ func (d *leader) put(ctx context.Context, p *proposal) error {
 	return d.entries.put(ctx, p)
 }
 
-// ReadIndex gives an index such that a ledger which shows it shows every command
-// acknowledged before the call, wherever: the leader's, once a quorum has
-// confirmed that it still leads.
+// ReadIndex gives an index such that a ledger which shows it shows all that any node's
+// ledger showed before the call: the leader's, once a quorum has confirmed that it still
+// leads (Ongaro, Consensus: Bridging Theory and Practice, section 6.4).
 func (l *Log) ReadIndex(ctx context.Context) (uint64, error) {
 	index, err := l.retry(ctx, l.tryReadIndex)
 	if err != nil {
@@ -236,7 +236,10 @@ func (l *Log) ReadIndex(ctx context.Context) (uint64, error) {
 
 func (l *Log) tryReadIndex(ctx context.Context) (uint64, error) {
 	if _, leads := l.leader.ready(); leads {
-		index := l.Applied()
+		index, err := l.committed()
+		if err != nil {
+			return 0, err
+		}
 		return index, l.raft.VerifyLeader().Error()
 	}
 	ctx, cancel := l.whileLed(ctx)
@@ -250,6 +253,24 @@ func (l *Log) tryReadIndex(ctx context.Context) (uint64, error) {
 		return 0, err
 	}
 	return results[0].index, results[0].err
+}
+
+// committed is the last index, of those that this node knows to be committed, whose entry
+// goes into the ledger. A follower may have applied it before the leader does.
+func (l *Log) committed() (uint64, error) {
+	for i := l.raft.CommitIndex(); i > l.Applied(); i-- {
+		var entry raft.Log
+		switch err := l.store.GetLog(i, &entry); {
+		case errors.Is(err, raft.ErrLogNotFound): // in a snapshot, and so applied
+			return l.Applied(), nil
+		case err != nil:
+			return 0, err
+		case entry.Type == raft.LogCommand || entry.Type == raft.LogConfiguration:
+			return i, nil
+		default: // what only Raft itself looks at
+		}
+	}
+	return l.Applied(), nil
 }
 
 // WaitApplied waits until this node's ledger shows an index.

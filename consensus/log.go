@@ -15,7 +15,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -101,7 +100,7 @@ const noPipeline = 1
 type Log struct {
 	cfg   Config
 	raft  *raft.Raft
-	store io.Closer
+	store *store
 	trans *beat
 	votes *voteOrder // trans, as Raft sees it
 	fsm   *fsm
