@@ -7,9 +7,13 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// thirdVoteWait bounds the wait for the second voter: without it the third one's vote may
-// be what the mesh needs.
-const thirdVoteWait = 2 * time.Second
+// How long the third vote waits for the second voter, which may be gone: then the third
+// one is what the mesh needs. One that answers heartbeats is waited for longer, as Raft's
+// library sends entries again only after up to ten seconds where some were lost.
+const (
+	thirdVoteQuiet = 5 * time.Second // since the second voter answered anything
+	thirdVoteWait  = 20 * time.Second
+)
 
 // A voteOrder is Raft's transport, except that a third voter hears of its vote behind the second one.
 //
@@ -20,15 +24,16 @@ const thirdVoteWait = 2 * time.Second
 type voteOrder struct {
 	*beat
 
-	mu       sync.Mutex               // guards what follows
-	promoted raft.ServerID            // the node that is being given a vote; empty for none
-	term     uint64                   // in which this node sends
-	taken    map[raft.ServerID]uint64 // index of the last entry that a follower has taken in that term
-	news     chan struct{}            // closed when that changes
+	mu       sync.Mutex                  // guards what follows
+	promoted raft.ServerID               // the node that is being given a vote; empty for none
+	term     uint64                      // in which this node sends
+	taken    map[raft.ServerID]uint64    // index of the last entry that a follower has taken in that term
+	news     chan struct{}               // closed when that changes
+	heard    map[raft.ServerID]time.Time // when a follower last answered
 }
 
 func newVoteOrder(b *beat) *voteOrder {
-	return &voteOrder{beat: b, taken: map[raft.ServerID]uint64{}, news: make(chan struct{})}
+	return &voteOrder{beat: b, taken: map[raft.ServerID]uint64{}, heard: map[raft.ServerID]time.Time{}, news: make(chan struct{})}
 }
 
 // promoting names the node that is about to be given a vote; empty for none any more.
@@ -41,7 +46,11 @@ func (o *voteOrder) promoting(id raft.ServerID) {
 // AppendEntries sends entries to a follower.
 func (o *voteOrder) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.AppendEntriesRequest, r *raft.AppendEntriesResponse) error {
 	if len(q.Entries) == 0 { // a heartbeat
-		return o.beat.AppendEntries(id, to, q, r)
+		err := o.beat.AppendEntries(id, to, q, r)
+		if err == nil {
+			o.hear(id)
+		}
+		return err
 	}
 	for _, e := range q.Entries {
 		if second, ok := o.thirdVote(id, e); ok {
@@ -80,25 +89,33 @@ func (o *voteOrder) thirdVote(id raft.ServerID, e *raft.Log) (second raft.Server
 	return second, votes && voters == 3 && second != ""
 }
 
-// await waits until a follower has taken an entry, or for thirdVoteWait.
+// await waits until a follower has taken an entry, is quiet for thirdVoteQuiet, or thirdVoteWait
+// has passed.
 func (o *voteOrder) await(follower raft.ServerID, term, index uint64) {
-	limit := time.NewTimer(thirdVoteWait)
-	defer limit.Stop()
+	began := time.Now()
+	look := time.NewTicker(thirdVoteQuiet / 8)
+	defer look.Stop()
 	for {
 		o.mu.Lock()
-		taken, news := o.term == term && o.taken[follower] >= index, o.news
+		taken, heard, news := o.term == term && o.taken[follower] >= index, o.heard[follower], o.news
 		o.mu.Unlock()
-		if taken {
+		if taken || time.Since(began) > thirdVoteWait || time.Since(began) > thirdVoteQuiet && time.Since(heard) > thirdVoteQuiet {
 			return
 		}
 		select {
 		case <-news:
-		case <-limit.C:
-			return
+		case <-look.C:
 		case <-o.log.ctx.Done():
 			return
 		}
 	}
+}
+
+// hear keeps that a follower has answered.
+func (o *voteOrder) hear(follower raft.ServerID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.heard[follower] = time.Now()
 }
 
 // note keeps that a follower has taken all up to an entry.
