@@ -197,8 +197,8 @@ func TestNewerSnapshot(t *testing.T) {
 		if err = errors.Join(err, from.Close()); err != nil {
 			t.Fatal(err)
 		}
-		b[8], b[9] = 2, 2 // behind the index: its format, and the oldest that reads it
-		time.Sleep(time.Second)
+		b[8], b[9] = 2, 2                      // behind the index: its format, and the oldest that reads it
+		time.Sleep(time.Second)                // of fake time: snapshots are named by it, and this is to be the newest
 		_, peers := raft.NewInmemTransport("") // encodes the members
 		sink, err := store.Create(meta.Version, meta.Index, meta.Term, meta.Configuration, meta.ConfigurationIndex, peers)
 		if err != nil {

@@ -51,11 +51,15 @@ func (p *proof) startOver(release jobs.Instant) {
 // slot is of no use, or that it is again.
 func (w *worker) prove(ctx context.Context) {
 	p := &w.proof
-	release, released := w.released()
+	sl, current := w.announced()
+	release, released := sl.Released()
 	if released && release != p.release {
 		p.startOver(release)
 	}
-	earlier := w.quarantinedEarlier()
+	if _, quarantined := sl.Quarantined(); current && !quarantined {
+		p.cleared = true
+	}
+	earlier := current && sl.Condemned() && !p.cleared
 	if earlier && !p.running && !p.retested {
 		p.passed, p.doubted, p.retested = false, true, true
 	}
@@ -73,31 +77,16 @@ func (w *worker) prove(ctx context.Context) {
 	}
 }
 
-// released tells whether the ledger waits for the slot to be proven, and since when.
-func (w *worker) released() (since jobs.Instant, yes bool) {
-	w.n.log.View(func(s *jobs.State) {
-		if m := s.Node(w.id.Node); m != nil && int(w.id.Index) < len(m.Slots) {
-			since, yes = m.Slots[w.id.Index].Released()
-		}
-	})
-	return since, yes
-}
-
-// quarantinedEarlier tells whether the mesh has quarantined the slot before this process
-// began: a node that only comes back after it was expired is no reason to trust its device.
-func (w *worker) quarantinedEarlier() (yes bool) {
+// announced gives the slot's label in the ledger, and whether its node's present life has
+// announced it: what an earlier one left says nothing of this process.
+func (w *worker) announced() (sl jobs.Slot, current bool) {
 	incarnation := w.n.incarnationNow()
 	w.n.log.View(func(s *jobs.State) {
-		m := s.Node(w.id.Node)
-		if m == nil || m.Incarnation != incarnation || int(w.id.Index) >= len(m.Slots) {
-			return
+		if m := s.Node(w.id.Node); m != nil && int(w.id.Index) < len(m.Slots) {
+			sl.Label, current = m.Slots[w.id.Index].Label, m.Incarnation == incarnation
 		}
-		sl := m.Slots[w.id.Index]
-		_, quarantined := sl.Quarantined()
-		w.proof.cleared = w.proof.cleared || !quarantined
-		yes = sl.Condemned() && !w.proof.cleared
 	})
-	return yes
+	return sl, current
 }
 
 // proved takes what became of getting ready.
