@@ -49,6 +49,14 @@ func (c *jobCopy) mayRead(partial bool) error {
 	}
 }
 
+// catchUp makes this node's ledger show the end of a job if any node's has shown it,
+// unless a part of the job is enough: that it has not ended is not said of a ledger
+// that lags behind.
+func (s *service) catchUp(ctx context.Context, selector string, partial bool) error {
+	_, ended, err := s.jobInfo(selector)
+	return s.sync(ctx, err == nil && !ended && !partial)
+}
+
 type stageCopy struct {
 	label  string
 	pieces []jobs.Piece
@@ -98,6 +106,9 @@ func heldOf(st *jobs.State, job jobs.JobID) []*v1.Held {
 // Results streams a job's survivors in the order of its ranges. Memory does not
 // grow with them: piece by piece is fetched, verified and sent.
 func (s *service) Results(ctx context.Context, r *connect.Request[v1.ResultsRequest], out *connect.ServerStream[v1.ResultsChunk]) error {
+	if err := s.catchUp(ctx, r.Msg.Job, r.Msg.Partial); err != nil {
+		return apiError(err)
+	}
 	c, err := s.copyJob(ctx, r.Msg.Job)
 	if err != nil {
 		return apiError(err)
@@ -168,8 +179,10 @@ func (s *service) sendPiece(ctx context.Context, search *kernels.Search, p jobs.
 
 // Ledger accounts for every seed of a job: the ranges against each other, the
 // executors' sums against their closed form, and, to verify, every copy of every
-// piece against its digest, count, order and range.
+// piece against its digest, count, order and range. Without a quorum it is the account
+// of what this node knows.
 func (s *service) Ledger(ctx context.Context, r *connect.Request[v1.LedgerRequest]) (*connect.Response[v1.LedgerReply], error) {
+	_ = s.catchUp(ctx, r.Msg.Job, false)
 	c, err := s.copyJob(ctx, r.Msg.Job)
 	if err != nil {
 		return nil, apiError(err)

@@ -478,6 +478,9 @@ func (s *service) sendOutcomes(ctx context.Context, j jobCopy, out *connect.Serv
 
 // Outputs streams the files of the done tasks of a job.
 func (s *service) Outputs(ctx context.Context, r *connect.Request[v1.OutputsRequest], out *connect.ServerStream[v1.OutputChunk]) error {
+	if err := s.catchUp(ctx, r.Msg.Job, r.Msg.Partial); err != nil {
+		return apiError(err)
+	}
 	j, err := s.openScripts(ctx, r.Msg.Job)
 	if err != nil {
 		return apiError(err)

@@ -261,6 +261,9 @@ func appendOutcome(buf *bytes.Buffer, o scripts.Outcome) error {
 
 // retry submits the failed tasks of a job that has ended as a new one.
 func (s *service) retry(ctx context.Context, selector string, key string) (jobs.JobID, error) {
+	if err := s.catchUp(ctx, selector, false); err != nil {
+		return 0, err
+	}
 	j, err := s.openScripts(ctx, selector)
 	if err != nil {
 		return 0, err

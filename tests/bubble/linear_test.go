@@ -1,6 +1,7 @@
 package bubble
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -16,7 +17,32 @@ import (
 	"seedmesh/node/api"
 	"seedmesh/node/api/meshv1"
 	"seedmesh/node/api/meshv1/meshv1connect"
+	"seedmesh/tests/faults"
 )
+
+// TestEndSeenElsewhere reads a job's results through a node whose log was cut off while
+// the job ended: what others show is not denied.
+func TestEndSeenElsewhere(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMesh(t, 3, 3, options{})
+		defer m.stop()
+		leader := m.leader()
+		behind := (leader + 1) % 3
+		s := newSearch(0, 60_000)
+		m.mustSubmit(leader, s)
+		m.await("the job on every node", time.Minute, func() bool { return m.job(behind, s.id) != nil })
+		landed := newNemesis(m, 1).cutOff(behind, planeNamed("raft"), true, true)
+		m.await("its end", 3*time.Minute, func() bool { j := m.job(leader, s.id); return j != nil && j.State == "done" })
+		if j := m.job(behind, s.id); j == nil || j.State == "done" {
+			t.Fatalf("the node whose log is cut off has the job as %v", j)
+		}
+		faults.Landed(t, faults.Bubble, "log of a follower cut off", "I9", landed())
+		if got, err := m.results(behind, s); err != nil || !bytes.Equal(got, m.local(s)) {
+			t.Errorf("results through the node that was behind: %d bytes, %v; an undisturbed search gives %d", len(got), err, len(m.local(s)))
+		}
+		m.drain(behind, s)
+	})
+}
 
 // A question is what a client asks of one job, which it names by its key.
 type question struct {
