@@ -46,6 +46,7 @@ type NodeConfig struct {
 	Listen    string       `toml:"listen"`    // HOST:PORT of the one UDP port; empty for what init or join was told
 	Advertise string       `toml:"advertise"` // HOST:PORT that others reach this node at; empty for listen
 	Slots     []SlotConfig `toml:"slot"`      // empty: one CPU slot over all cores
+	NoSlots   bool         `toml:"no_slots"`  // the machine works on nothing: it votes and keeps results
 	Labels    []string     `toml:"labels"`    // by which script jobs select this machine
 	// MemoryFraction is how much of its memory an accelerator may be used to, up to 1;
 	// 0 for 0.8 on AMD and 0.9 on others.
@@ -413,6 +414,9 @@ func (c Config) Validate() error {
 	if f := c.Node.MemoryFraction; !(f >= 0 && f <= 1) {
 		return invalidConfig(fmt.Sprintf("node.memory_fraction is %g", f), "use a share from 0 to 1")
 	}
+	if c.Node.NoSlots && len(c.Node.Slots) > 0 {
+		return invalidConfig("node.no_slots is set, and there are slots", "take one of them out")
+	}
 	if err := c.Node.checkShared(); err != nil {
 		return err
 	}
@@ -542,9 +546,9 @@ func checkAddress(addr string) error {
 	return nil
 }
 
-// slots is what the node offers: the configured slots, or one over all cores.
+// slots is what the node offers: the configured slots, or one over all cores, or none.
 func (c Config) slots() []SlotConfig {
-	if len(c.Node.Slots) == 0 {
+	if len(c.Node.Slots) == 0 && !c.Node.NoSlots {
 		return []SlotConfig{{Device: "cpu", Threads: runtime.NumCPU()}}
 	}
 	return c.Node.Slots

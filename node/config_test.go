@@ -120,6 +120,7 @@ func TestBadConfigIsRefused(t *testing.T) {
 		"a gfx that is a name":  "[[node.slot]]\ndevice = \"hip\"\ngfx = \"gfx1030\"\n",
 		"libraries from here":   "[[node.slot]]\ndevice = \"hip\"\nlibraries = \"lib\"\n",
 		"more than all memory":  "[node]\nmemory_fraction = 1.1\n",
+		"slots and none":        "[node]\nno_slots = true\n[[node.slot]]\ndevice = \"cpu\"\n",
 		"sim without a rate":    "[[node.slot]]\ndevice = \"sim\"\n",
 		"not TOML":              "[raft\n",
 		"unknown GPU vendor":    "[node]\ngpu_vendor = \"3dfx\"\n",

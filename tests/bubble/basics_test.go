@@ -1,6 +1,7 @@
 package bubble
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 	"time"
@@ -73,6 +74,28 @@ func TestRestartsUnderWork(t *testing.T) {
 		m.drain(1, s)
 		m.sameLedgers()
 		faults.Landed(t, faults.Bubble, "node killed", "I1 I3 I5 I9 I10 I12", killed)
+	})
+}
+
+// TestVoterWithoutSlots kills one of two workers, while a third machine only votes:
+// the other worker ends the job, and the machine without slots has its results.
+func TestVoterWithoutSlots(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMesh(t, 3, 3, options{slotless: 3})
+		defer m.stop()
+		s := newSearch(0, 400_000)
+		m.mustSubmit(2, s)
+		m.await("progress", time.Minute, func() bool { j := m.job(2, s.id); return j != nil && j.Pieces > 3 })
+		cut := m.kill(0)
+		m.await("the end without it", time.Minute, func() bool { j := m.job(2, s.id); return j != nil && j.State == "done" })
+		if got, err := m.results(2, s); err != nil || !bytes.Equal(got, m.local(s)) {
+			t.Errorf("the machine without slots has %d bytes of results, %v; an undisturbed search gives other ones", len(got), err)
+		}
+		m.up(0)
+		m.await("its return", time.Minute, func() bool { return m.whole(2, 3) })
+		m.drain(2, s)
+		m.sameLedgers()
+		faults.Landed(t, faults.Bubble, "node killed", "I1 I3 I5 I9 I10 I12", int(min(cut.Effect().Lost, 1)))
 	})
 }
 

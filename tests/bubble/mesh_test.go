@@ -58,6 +58,7 @@ type options struct {
 	idle          int     // last nodes that have joined and are not yet started
 	diverges      bool    // ledgers are made to differ
 	checkShare    float64 // of pieces that are searched twice
+	slotless      int     // number of the node, from 1, that has no slots; 0 for none
 	liar          int     // number of the node, from 1, whose device misses survivors; 0 for none
 	observe       func(node int, index uint64, s *jobs.State)
 }
@@ -117,7 +118,8 @@ func newMesh(t *testing.T, n, voters int, o options) *mesh {
 			m.up(i)
 		}
 	}
-	m.await("voters", time.Minute, func() bool { return m.whole(n-o.idle, voters) })
+	slots := n - o.idle - min(o.slotless, 1)
+	m.await("voters", time.Minute, func() bool { return m.whole(slots, voters) })
 	return m
 }
 
@@ -143,7 +145,9 @@ func (m *mesh) up(i int) {
 	if os.Getenv("BUBBLE_LOG") != "" {
 		c.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	}
-	c.Node.Slots = []node.SlotConfig{{Device: "sim", SimRate: m.rate}}
+	if c.Node.NoSlots = m.slotless == i+1; !c.Node.NoSlots {
+		c.Node.Slots = []node.SlotConfig{{Device: "sim", SimRate: m.rate}}
+	}
 	c.Search.CheckShare = m.checkShare
 	if m.snapshotEvery > 0 {
 		c.Raft.SnapshotEvery = m.snapshotEvery
