@@ -26,7 +26,8 @@ type vectorUnit struct {
 	name    string
 	lanes   int    // 32-bit numbers in a vector
 	chains  int    // vectors that a filter runs side by side: a block
-	mt      int    // vectors that mtWords runs side by side
+	mt      int    // vectors of seeds that mtWords runs side by side: a set
+	sets    int    // of mtWords in a batch
 	rotate  int    // instructions that a rotation takes
 	step48  uint64 // instructions that a step of a 48-bit LCG takes
 	pace    func(*vectorArgs)
@@ -220,7 +221,7 @@ func newVectorFilter(u *vectorUnit, p *vectorPlan, s *stage) *vectorFilter {
 	f.args.set(constRotateLeft, uint32(32-p.transform.rotate))
 	f.args.set(constBelow, uint32(1-s.hits))
 	if f.kernel == kernelMt {
-		f.batch = u.mt * u.lanes
+		f.batch = u.sets * u.mt * u.lanes
 		f.args.from, f.args.kept = s.from, s.kept
 		if s.plain {
 			f.args.plain = 1
@@ -244,7 +245,11 @@ func (f *vectorFilter) run(first uint64, offsets []uint32, n, at int) {
 	size := f.unit.blockSeeds()
 	a.blocks = uint64((n + size - 1) / size)
 	if f.kernel == kernelMt {
-		f.unit.mtWords(a)
+		for i := 0; i < n; i += f.unit.mt * f.unit.lanes {
+			a.offsets, a.words = &offsets[i], &f.words[i]
+			f.unit.mtWords(a)
+		}
+		a.words = &f.words[0]
 	}
 	f.unit.filters[f.kernel](a)
 }

@@ -9,14 +9,14 @@ func vectorUnits() (units []*vectorUnit) {
 	if features.X86.HasAVX512F && features.X86.HasAVX512DQ {
 		units = append(units, &avx512)
 	}
-	if features.X86.HasAVX2 {
+	if features.X86.HasAVX2 && features.X86.HasBMI2 {
 		units = append(units, &avx2)
 	}
 	return units
 }
 
 var avx2 = vectorUnit{
-	name: "avx2", lanes: 8, chains: 4, mt: 12,
+	name: "avx2", lanes: 8, chains: 4, mt: 14, sets: 2,
 	pace: paceAVX2, paced: 4 * 16, rotate: 3, step48: 16,
 	mtWords: mtWordsAVX2,
 	filters: [vectorKernels]func(*vectorArgs){
@@ -29,7 +29,7 @@ var avx2 = vectorUnit{
 }
 
 var avx512 = vectorUnit{
-	name: "avx512", lanes: 16, chains: 8, mt: 24,
+	name: "avx512", lanes: 16, chains: 8, mt: 24, sets: 1,
 	pace: paceAVX512, paced: 4 * 32, rotate: 1, step48: 4,
 	mtWords: mtWordsAVX512,
 	filters: [vectorKernels]func(*vectorArgs){

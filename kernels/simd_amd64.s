@@ -97,294 +97,479 @@ turn:
 	RET
 
 // func mtWordsAVX2(a uintptr)
-// Requires: AVX, AVX2
-TEXT ·mtWordsAVX2(SB), NOSPLIT, $8-8
+// Requires: AVX, AVX2, BMI2
+TEXT ·mtWordsAVX2(SB), NOSPLIT, $24-8
 	MOVQ         a+0(FP), AX
-	MOVQ         8(AX), CX
-	VPBROADCASTD (AX), Y12
-	VPADDD       (CX), Y12, Y0
-	VPADDD       32(CX), Y12, Y1
-	VPADDD       64(CX), Y12, Y2
-	VPADDD       96(CX), Y12, Y3
-	VPADDD       128(CX), Y12, Y4
-	VPADDD       160(CX), Y12, Y5
-	VPADDD       192(CX), Y12, Y6
-	VPADDD       224(CX), Y12, Y7
-	VPADDD       256(CX), Y12, Y8
-	VPADDD       288(CX), Y12, Y9
-	VPADDD       320(CX), Y12, Y10
-	VPADDD       352(CX), Y12, Y11
-	VMOVDQU      416(AX), Y12
-	MOVQ         64(AX), CX
-	XORQ         BX, BX
-	INCQ         BX
-	MOVQ         BX, (SP)
-	VPBROADCASTD (SP), Y13
-	MOVQ         72(AX), DX
-	TESTQ        DX, DX
+	MOVQ         8(AX), DX
+	VPBROADCASTD (AX), Y13
+	VPADDD       (DX), Y13, Y0
+	VPADDD       32(DX), Y13, Y1
+	VPADDD       64(DX), Y13, Y2
+	VPADDD       96(DX), Y13, Y3
+	VPADDD       128(DX), Y13, Y4
+	VPADDD       160(DX), Y13, Y5
+	VPADDD       192(DX), Y13, Y6
+	VPADDD       224(DX), Y13, Y7
+	VPADDD       256(DX), Y13, Y8
+	VPADDD       288(DX), Y13, Y9
+	VPADDD       320(DX), Y13, Y10
+	VPADDD       352(DX), Y13, Y11
+	VPADDD       384(DX), Y13, Y12
+	VMOVDQU      416(AX), Y13
+	MOVL         416(AX), BX
+	MOVL         BX, 16(SP)
+	MOVL         $0x0000001e, BX
+	MOVL         (AX), SI
+	ADDL         416(DX), SI
+	MOVL         (AX), DI
+	ADDL         420(DX), DI
+	MOVL         (AX), R8
+	ADDL         424(DX), R8
+	MOVL         (AX), R9
+	ADDL         428(DX), R9
+	MOVL         (AX), R10
+	ADDL         432(DX), R10
+	MOVL         (AX), R11
+	ADDL         436(DX), R11
+	MOVL         (AX), R12
+	ADDL         440(DX), R12
+	MOVL         (AX), R13
+	ADDL         444(DX), R13
+	MOVQ         64(AX), DX
+	MOVQ         DX, 8(SP)
+	XORQ         CX, CX
+	INCQ         CX
+	MOVQ         CX, (SP)
+	VPBROADCASTD (SP), Y14
+	MOVQ         72(AX), R14
+	TESTQ        R14, R14
 	JZ           pass_end
 
 pass:
-	VPSRLD       $0x1e, Y0, Y14
-	VPXOR        Y14, Y0, Y0
+	VPSRLD       $0x1e, Y0, Y15
+	VPXOR        Y15, Y0, Y0
 	VPSRLD       $0x1e, Y1, Y15
 	VPXOR        Y15, Y1, Y1
-	VPSRLD       $0x1e, Y2, Y14
-	VPMULLD      Y12, Y0, Y0
-	VPXOR        Y14, Y2, Y2
+	VPSRLD       $0x1e, Y2, Y15
+	VPMULLD      Y13, Y0, Y0
+	VPXOR        Y15, Y2, Y2
 	VPSRLD       $0x1e, Y3, Y15
-	VPMULLD      Y12, Y1, Y1
+	VPMULLD      Y13, Y1, Y1
 	VPXOR        Y15, Y3, Y3
-	VPADDD       Y13, Y0, Y0
-	VPSRLD       $0x1e, Y4, Y14
-	VPMULLD      Y12, Y2, Y2
-	VPXOR        Y14, Y4, Y4
-	VPADDD       Y13, Y1, Y1
+	VPADDD       Y14, Y0, Y0
+	VPSRLD       $0x1e, Y4, Y15
+	VPMULLD      Y13, Y2, Y2
+	VPXOR        Y15, Y4, Y4
+	VPADDD       Y14, Y1, Y1
 	VPSRLD       $0x1e, Y5, Y15
-	VPMULLD      Y12, Y3, Y3
+	VPMULLD      Y13, Y3, Y3
 	VPXOR        Y15, Y5, Y5
-	VPADDD       Y13, Y2, Y2
-	VPSRLD       $0x1e, Y6, Y14
-	VPMULLD      Y12, Y4, Y4
-	VPXOR        Y14, Y6, Y6
-	VPADDD       Y13, Y3, Y3
+	VPADDD       Y14, Y2, Y2
+	VPSRLD       $0x1e, Y6, Y15
+	VPMULLD      Y13, Y4, Y4
+	VPXOR        Y15, Y6, Y6
+	VPADDD       Y14, Y3, Y3
 	VPSRLD       $0x1e, Y7, Y15
-	VPMULLD      Y12, Y5, Y5
+	VPMULLD      Y13, Y5, Y5
 	VPXOR        Y15, Y7, Y7
-	VPADDD       Y13, Y4, Y4
-	VPSRLD       $0x1e, Y8, Y14
-	VPMULLD      Y12, Y6, Y6
-	VPXOR        Y14, Y8, Y8
-	VPADDD       Y13, Y5, Y5
+	VPADDD       Y14, Y4, Y4
+	VPSRLD       $0x1e, Y8, Y15
+	VPMULLD      Y13, Y6, Y6
+	VPXOR        Y15, Y8, Y8
+	VPADDD       Y14, Y5, Y5
 	VPSRLD       $0x1e, Y9, Y15
-	VPMULLD      Y12, Y7, Y7
+	SHRXL        BX, SI, DX
+	XORL         DX, SI
+	IMULL        16(SP), SI
+	ADDL         CX, SI
+	SHRXL        BX, DI, DX
+	XORL         DX, DI
+	IMULL        16(SP), DI
+	ADDL         CX, DI
+	SHRXL        BX, R8, DX
+	XORL         DX, R8
+	IMULL        16(SP), R8
+	ADDL         CX, R8
+	SHRXL        BX, R9, DX
+	XORL         DX, R9
+	IMULL        16(SP), R9
+	ADDL         CX, R9
+	SHRXL        BX, R10, DX
+	XORL         DX, R10
+	IMULL        16(SP), R10
+	ADDL         CX, R10
+	SHRXL        BX, R11, DX
+	XORL         DX, R11
+	IMULL        16(SP), R11
+	ADDL         CX, R11
+	SHRXL        BX, R12, DX
+	XORL         DX, R12
+	IMULL        16(SP), R12
+	ADDL         CX, R12
+	SHRXL        BX, R13, DX
+	XORL         DX, R13
+	IMULL        16(SP), R13
+	ADDL         CX, R13
+	VPMULLD      Y13, Y7, Y7
 	VPXOR        Y15, Y9, Y9
-	VPADDD       Y13, Y6, Y6
-	VPSRLD       $0x1e, Y10, Y14
-	VPMULLD      Y12, Y8, Y8
-	VPXOR        Y14, Y10, Y10
-	VPADDD       Y13, Y7, Y7
+	VPADDD       Y14, Y6, Y6
+	VPSRLD       $0x1e, Y10, Y15
+	VPMULLD      Y13, Y8, Y8
+	VPXOR        Y15, Y10, Y10
+	VPADDD       Y14, Y7, Y7
 	VPSRLD       $0x1e, Y11, Y15
-	VPMULLD      Y12, Y9, Y9
+	VPMULLD      Y13, Y9, Y9
 	VPXOR        Y15, Y11, Y11
-	VPADDD       Y13, Y8, Y8
-	VPMULLD      Y12, Y10, Y10
-	VPADDD       Y13, Y9, Y9
-	VPMULLD      Y12, Y11, Y11
-	VPADDD       Y13, Y10, Y10
-	VPADDD       Y13, Y11, Y11
-	INCQ         BX
-	MOVQ         BX, (SP)
-	VPBROADCASTD (SP), Y13
-	DECQ         DX
+	VPADDD       Y14, Y8, Y8
+	VPSRLD       $0x1e, Y12, Y15
+	VPMULLD      Y13, Y10, Y10
+	VPXOR        Y15, Y12, Y12
+	VPADDD       Y14, Y9, Y9
+	VPMULLD      Y13, Y11, Y11
+	VPADDD       Y14, Y10, Y10
+	VPMULLD      Y13, Y12, Y12
+	VPADDD       Y14, Y11, Y11
+	VPADDD       Y14, Y12, Y12
+	INCQ         CX
+	MOVQ         CX, (SP)
+	VPBROADCASTD (SP), Y14
+	DECQ         R14
 	JNZ          pass
 
 pass_end:
-	MOVQ  80(AX), DX
-	INCQ  DX
-	TESTQ DX, DX
+	MOVQ  80(AX), R14
+	INCQ  R14
+	TESTQ R14, R14
 	JZ    near_end
 
 near:
-	VMOVDQU      Y0, (CX)
-	VMOVDQU      Y1, 32(CX)
-	VMOVDQU      Y2, 64(CX)
-	VMOVDQU      Y3, 96(CX)
-	VMOVDQU      Y4, 128(CX)
-	VMOVDQU      Y5, 160(CX)
-	VMOVDQU      Y6, 192(CX)
-	VMOVDQU      Y7, 224(CX)
-	VMOVDQU      Y8, 256(CX)
-	VMOVDQU      Y9, 288(CX)
-	VMOVDQU      Y10, 320(CX)
-	VMOVDQU      Y11, 352(CX)
-	ADDQ         $0x00000180, CX
-	VPSRLD       $0x1e, Y0, Y14
-	VPXOR        Y14, Y0, Y0
+	MOVQ         8(SP), DX
+	VMOVDQU      Y0, (DX)
+	VMOVDQU      Y1, 32(DX)
+	VMOVDQU      Y2, 64(DX)
+	VMOVDQU      Y3, 96(DX)
+	VMOVDQU      Y4, 128(DX)
+	VMOVDQU      Y5, 160(DX)
+	VMOVDQU      Y6, 192(DX)
+	VMOVDQU      Y7, 224(DX)
+	VMOVDQU      Y8, 256(DX)
+	VMOVDQU      Y9, 288(DX)
+	VMOVDQU      Y10, 320(DX)
+	VMOVDQU      Y11, 352(DX)
+	VMOVDQU      Y12, 384(DX)
+	MOVL         SI, 416(DX)
+	MOVL         DI, 420(DX)
+	MOVL         R8, 424(DX)
+	MOVL         R9, 428(DX)
+	MOVL         R10, 432(DX)
+	MOVL         R11, 436(DX)
+	MOVL         R12, 440(DX)
+	MOVL         R13, 444(DX)
+	ADDQ         $0x00000380, 8(SP)
+	VPSRLD       $0x1e, Y0, Y15
+	VPXOR        Y15, Y0, Y0
 	VPSRLD       $0x1e, Y1, Y15
 	VPXOR        Y15, Y1, Y1
-	VPSRLD       $0x1e, Y2, Y14
-	VPMULLD      Y12, Y0, Y0
-	VPXOR        Y14, Y2, Y2
+	VPSRLD       $0x1e, Y2, Y15
+	VPMULLD      Y13, Y0, Y0
+	VPXOR        Y15, Y2, Y2
 	VPSRLD       $0x1e, Y3, Y15
-	VPMULLD      Y12, Y1, Y1
+	VPMULLD      Y13, Y1, Y1
 	VPXOR        Y15, Y3, Y3
-	VPADDD       Y13, Y0, Y0
-	VPSRLD       $0x1e, Y4, Y14
-	VPMULLD      Y12, Y2, Y2
-	VPXOR        Y14, Y4, Y4
-	VPADDD       Y13, Y1, Y1
+	VPADDD       Y14, Y0, Y0
+	VPSRLD       $0x1e, Y4, Y15
+	VPMULLD      Y13, Y2, Y2
+	VPXOR        Y15, Y4, Y4
+	VPADDD       Y14, Y1, Y1
 	VPSRLD       $0x1e, Y5, Y15
-	VPMULLD      Y12, Y3, Y3
+	VPMULLD      Y13, Y3, Y3
 	VPXOR        Y15, Y5, Y5
-	VPADDD       Y13, Y2, Y2
-	VPSRLD       $0x1e, Y6, Y14
-	VPMULLD      Y12, Y4, Y4
-	VPXOR        Y14, Y6, Y6
-	VPADDD       Y13, Y3, Y3
+	VPADDD       Y14, Y2, Y2
+	VPSRLD       $0x1e, Y6, Y15
+	VPMULLD      Y13, Y4, Y4
+	VPXOR        Y15, Y6, Y6
+	VPADDD       Y14, Y3, Y3
 	VPSRLD       $0x1e, Y7, Y15
-	VPMULLD      Y12, Y5, Y5
+	VPMULLD      Y13, Y5, Y5
 	VPXOR        Y15, Y7, Y7
-	VPADDD       Y13, Y4, Y4
-	VPSRLD       $0x1e, Y8, Y14
-	VPMULLD      Y12, Y6, Y6
-	VPXOR        Y14, Y8, Y8
-	VPADDD       Y13, Y5, Y5
+	VPADDD       Y14, Y4, Y4
+	VPSRLD       $0x1e, Y8, Y15
+	VPMULLD      Y13, Y6, Y6
+	VPXOR        Y15, Y8, Y8
+	VPADDD       Y14, Y5, Y5
 	VPSRLD       $0x1e, Y9, Y15
-	VPMULLD      Y12, Y7, Y7
+	SHRXL        BX, SI, DX
+	XORL         DX, SI
+	IMULL        16(SP), SI
+	ADDL         CX, SI
+	SHRXL        BX, DI, DX
+	XORL         DX, DI
+	IMULL        16(SP), DI
+	ADDL         CX, DI
+	SHRXL        BX, R8, DX
+	XORL         DX, R8
+	IMULL        16(SP), R8
+	ADDL         CX, R8
+	SHRXL        BX, R9, DX
+	XORL         DX, R9
+	IMULL        16(SP), R9
+	ADDL         CX, R9
+	SHRXL        BX, R10, DX
+	XORL         DX, R10
+	IMULL        16(SP), R10
+	ADDL         CX, R10
+	SHRXL        BX, R11, DX
+	XORL         DX, R11
+	IMULL        16(SP), R11
+	ADDL         CX, R11
+	SHRXL        BX, R12, DX
+	XORL         DX, R12
+	IMULL        16(SP), R12
+	ADDL         CX, R12
+	SHRXL        BX, R13, DX
+	XORL         DX, R13
+	IMULL        16(SP), R13
+	ADDL         CX, R13
+	VPMULLD      Y13, Y7, Y7
 	VPXOR        Y15, Y9, Y9
-	VPADDD       Y13, Y6, Y6
-	VPSRLD       $0x1e, Y10, Y14
-	VPMULLD      Y12, Y8, Y8
-	VPXOR        Y14, Y10, Y10
-	VPADDD       Y13, Y7, Y7
+	VPADDD       Y14, Y6, Y6
+	VPSRLD       $0x1e, Y10, Y15
+	VPMULLD      Y13, Y8, Y8
+	VPXOR        Y15, Y10, Y10
+	VPADDD       Y14, Y7, Y7
 	VPSRLD       $0x1e, Y11, Y15
-	VPMULLD      Y12, Y9, Y9
+	VPMULLD      Y13, Y9, Y9
 	VPXOR        Y15, Y11, Y11
-	VPADDD       Y13, Y8, Y8
-	VPMULLD      Y12, Y10, Y10
-	VPADDD       Y13, Y9, Y9
-	VPMULLD      Y12, Y11, Y11
-	VPADDD       Y13, Y10, Y10
-	VPADDD       Y13, Y11, Y11
-	INCQ         BX
-	MOVQ         BX, (SP)
-	VPBROADCASTD (SP), Y13
-	DECQ         DX
+	VPADDD       Y14, Y8, Y8
+	VPSRLD       $0x1e, Y12, Y15
+	VPMULLD      Y13, Y10, Y10
+	VPXOR        Y15, Y12, Y12
+	VPADDD       Y14, Y9, Y9
+	VPMULLD      Y13, Y11, Y11
+	VPADDD       Y14, Y10, Y10
+	VPMULLD      Y13, Y12, Y12
+	VPADDD       Y14, Y11, Y11
+	VPADDD       Y14, Y12, Y12
+	INCQ         CX
+	MOVQ         CX, (SP)
+	VPBROADCASTD (SP), Y14
+	DECQ         R14
 	JNZ          near
 
 near_end:
-	MOVQ  $0x0000018b, DX
-	SUBQ  80(AX), DX
-	TESTQ DX, DX
+	MOVQ  $0x0000018b, R14
+	SUBQ  80(AX), R14
+	TESTQ R14, R14
 	JZ    far_end
 
 far:
-	VPSRLD       $0x1e, Y0, Y14
-	VPXOR        Y14, Y0, Y0
+	VPSRLD       $0x1e, Y0, Y15
+	VPXOR        Y15, Y0, Y0
 	VPSRLD       $0x1e, Y1, Y15
 	VPXOR        Y15, Y1, Y1
-	VPSRLD       $0x1e, Y2, Y14
-	VPMULLD      Y12, Y0, Y0
-	VPXOR        Y14, Y2, Y2
+	VPSRLD       $0x1e, Y2, Y15
+	VPMULLD      Y13, Y0, Y0
+	VPXOR        Y15, Y2, Y2
 	VPSRLD       $0x1e, Y3, Y15
-	VPMULLD      Y12, Y1, Y1
+	VPMULLD      Y13, Y1, Y1
 	VPXOR        Y15, Y3, Y3
-	VPADDD       Y13, Y0, Y0
-	VPSRLD       $0x1e, Y4, Y14
-	VPMULLD      Y12, Y2, Y2
-	VPXOR        Y14, Y4, Y4
-	VPADDD       Y13, Y1, Y1
+	VPADDD       Y14, Y0, Y0
+	VPSRLD       $0x1e, Y4, Y15
+	VPMULLD      Y13, Y2, Y2
+	VPXOR        Y15, Y4, Y4
+	VPADDD       Y14, Y1, Y1
 	VPSRLD       $0x1e, Y5, Y15
-	VPMULLD      Y12, Y3, Y3
+	VPMULLD      Y13, Y3, Y3
 	VPXOR        Y15, Y5, Y5
-	VPADDD       Y13, Y2, Y2
-	VPSRLD       $0x1e, Y6, Y14
-	VPMULLD      Y12, Y4, Y4
-	VPXOR        Y14, Y6, Y6
-	VPADDD       Y13, Y3, Y3
+	VPADDD       Y14, Y2, Y2
+	VPSRLD       $0x1e, Y6, Y15
+	VPMULLD      Y13, Y4, Y4
+	VPXOR        Y15, Y6, Y6
+	VPADDD       Y14, Y3, Y3
 	VPSRLD       $0x1e, Y7, Y15
-	VPMULLD      Y12, Y5, Y5
+	VPMULLD      Y13, Y5, Y5
 	VPXOR        Y15, Y7, Y7
-	VPADDD       Y13, Y4, Y4
-	VPSRLD       $0x1e, Y8, Y14
-	VPMULLD      Y12, Y6, Y6
-	VPXOR        Y14, Y8, Y8
-	VPADDD       Y13, Y5, Y5
+	VPADDD       Y14, Y4, Y4
+	VPSRLD       $0x1e, Y8, Y15
+	VPMULLD      Y13, Y6, Y6
+	VPXOR        Y15, Y8, Y8
+	VPADDD       Y14, Y5, Y5
 	VPSRLD       $0x1e, Y9, Y15
-	VPMULLD      Y12, Y7, Y7
+	SHRXL        BX, SI, DX
+	XORL         DX, SI
+	IMULL        16(SP), SI
+	ADDL         CX, SI
+	SHRXL        BX, DI, DX
+	XORL         DX, DI
+	IMULL        16(SP), DI
+	ADDL         CX, DI
+	SHRXL        BX, R8, DX
+	XORL         DX, R8
+	IMULL        16(SP), R8
+	ADDL         CX, R8
+	SHRXL        BX, R9, DX
+	XORL         DX, R9
+	IMULL        16(SP), R9
+	ADDL         CX, R9
+	SHRXL        BX, R10, DX
+	XORL         DX, R10
+	IMULL        16(SP), R10
+	ADDL         CX, R10
+	SHRXL        BX, R11, DX
+	XORL         DX, R11
+	IMULL        16(SP), R11
+	ADDL         CX, R11
+	SHRXL        BX, R12, DX
+	XORL         DX, R12
+	IMULL        16(SP), R12
+	ADDL         CX, R12
+	SHRXL        BX, R13, DX
+	XORL         DX, R13
+	IMULL        16(SP), R13
+	ADDL         CX, R13
+	VPMULLD      Y13, Y7, Y7
 	VPXOR        Y15, Y9, Y9
-	VPADDD       Y13, Y6, Y6
-	VPSRLD       $0x1e, Y10, Y14
-	VPMULLD      Y12, Y8, Y8
-	VPXOR        Y14, Y10, Y10
-	VPADDD       Y13, Y7, Y7
+	VPADDD       Y14, Y6, Y6
+	VPSRLD       $0x1e, Y10, Y15
+	VPMULLD      Y13, Y8, Y8
+	VPXOR        Y15, Y10, Y10
+	VPADDD       Y14, Y7, Y7
 	VPSRLD       $0x1e, Y11, Y15
-	VPMULLD      Y12, Y9, Y9
+	VPMULLD      Y13, Y9, Y9
 	VPXOR        Y15, Y11, Y11
-	VPADDD       Y13, Y8, Y8
-	VPMULLD      Y12, Y10, Y10
-	VPADDD       Y13, Y9, Y9
-	VPMULLD      Y12, Y11, Y11
-	VPADDD       Y13, Y10, Y10
-	VPADDD       Y13, Y11, Y11
-	INCQ         BX
-	MOVQ         BX, (SP)
-	VPBROADCASTD (SP), Y13
-	DECQ         DX
+	VPADDD       Y14, Y8, Y8
+	VPSRLD       $0x1e, Y12, Y15
+	VPMULLD      Y13, Y10, Y10
+	VPXOR        Y15, Y12, Y12
+	VPADDD       Y14, Y9, Y9
+	VPMULLD      Y13, Y11, Y11
+	VPADDD       Y14, Y10, Y10
+	VPMULLD      Y13, Y12, Y12
+	VPADDD       Y14, Y11, Y11
+	VPADDD       Y14, Y12, Y12
+	INCQ         CX
+	MOVQ         CX, (SP)
+	VPBROADCASTD (SP), Y14
+	DECQ         R14
 	JNZ          far
 
 far_end:
-	MOVQ  80(AX), DX
-	TESTQ DX, DX
+	MOVQ  80(AX), R14
+	TESTQ R14, R14
 	JZ    last_end
 
 last:
-	VPSRLD       $0x1e, Y0, Y14
-	VPXOR        Y14, Y0, Y0
+	VPSRLD       $0x1e, Y0, Y15
+	VPXOR        Y15, Y0, Y0
 	VPSRLD       $0x1e, Y1, Y15
 	VPXOR        Y15, Y1, Y1
-	VPSRLD       $0x1e, Y2, Y14
-	VPMULLD      Y12, Y0, Y0
-	VPXOR        Y14, Y2, Y2
+	VPSRLD       $0x1e, Y2, Y15
+	VPMULLD      Y13, Y0, Y0
+	VPXOR        Y15, Y2, Y2
 	VPSRLD       $0x1e, Y3, Y15
-	VPMULLD      Y12, Y1, Y1
+	VPMULLD      Y13, Y1, Y1
 	VPXOR        Y15, Y3, Y3
-	VPADDD       Y13, Y0, Y0
-	VPSRLD       $0x1e, Y4, Y14
-	VPMULLD      Y12, Y2, Y2
-	VPXOR        Y14, Y4, Y4
-	VPADDD       Y13, Y1, Y1
+	VPADDD       Y14, Y0, Y0
+	VPSRLD       $0x1e, Y4, Y15
+	VPMULLD      Y13, Y2, Y2
+	VPXOR        Y15, Y4, Y4
+	VPADDD       Y14, Y1, Y1
 	VPSRLD       $0x1e, Y5, Y15
-	VPMULLD      Y12, Y3, Y3
+	VPMULLD      Y13, Y3, Y3
 	VPXOR        Y15, Y5, Y5
-	VPADDD       Y13, Y2, Y2
-	VPSRLD       $0x1e, Y6, Y14
-	VPMULLD      Y12, Y4, Y4
-	VPXOR        Y14, Y6, Y6
-	VPADDD       Y13, Y3, Y3
+	VPADDD       Y14, Y2, Y2
+	VPSRLD       $0x1e, Y6, Y15
+	VPMULLD      Y13, Y4, Y4
+	VPXOR        Y15, Y6, Y6
+	VPADDD       Y14, Y3, Y3
 	VPSRLD       $0x1e, Y7, Y15
-	VPMULLD      Y12, Y5, Y5
+	VPMULLD      Y13, Y5, Y5
 	VPXOR        Y15, Y7, Y7
-	VPADDD       Y13, Y4, Y4
-	VPSRLD       $0x1e, Y8, Y14
-	VPMULLD      Y12, Y6, Y6
-	VPXOR        Y14, Y8, Y8
-	VPADDD       Y13, Y5, Y5
+	VPADDD       Y14, Y4, Y4
+	VPSRLD       $0x1e, Y8, Y15
+	VPMULLD      Y13, Y6, Y6
+	VPXOR        Y15, Y8, Y8
+	VPADDD       Y14, Y5, Y5
 	VPSRLD       $0x1e, Y9, Y15
-	VPMULLD      Y12, Y7, Y7
+	SHRXL        BX, SI, DX
+	XORL         DX, SI
+	IMULL        16(SP), SI
+	ADDL         CX, SI
+	SHRXL        BX, DI, DX
+	XORL         DX, DI
+	IMULL        16(SP), DI
+	ADDL         CX, DI
+	SHRXL        BX, R8, DX
+	XORL         DX, R8
+	IMULL        16(SP), R8
+	ADDL         CX, R8
+	SHRXL        BX, R9, DX
+	XORL         DX, R9
+	IMULL        16(SP), R9
+	ADDL         CX, R9
+	SHRXL        BX, R10, DX
+	XORL         DX, R10
+	IMULL        16(SP), R10
+	ADDL         CX, R10
+	SHRXL        BX, R11, DX
+	XORL         DX, R11
+	IMULL        16(SP), R11
+	ADDL         CX, R11
+	SHRXL        BX, R12, DX
+	XORL         DX, R12
+	IMULL        16(SP), R12
+	ADDL         CX, R12
+	SHRXL        BX, R13, DX
+	XORL         DX, R13
+	IMULL        16(SP), R13
+	ADDL         CX, R13
+	VPMULLD      Y13, Y7, Y7
 	VPXOR        Y15, Y9, Y9
-	VPADDD       Y13, Y6, Y6
-	VPSRLD       $0x1e, Y10, Y14
-	VPMULLD      Y12, Y8, Y8
-	VPXOR        Y14, Y10, Y10
-	VPADDD       Y13, Y7, Y7
+	VPADDD       Y14, Y6, Y6
+	VPSRLD       $0x1e, Y10, Y15
+	VPMULLD      Y13, Y8, Y8
+	VPXOR        Y15, Y10, Y10
+	VPADDD       Y14, Y7, Y7
 	VPSRLD       $0x1e, Y11, Y15
-	VPMULLD      Y12, Y9, Y9
+	VPMULLD      Y13, Y9, Y9
 	VPXOR        Y15, Y11, Y11
-	VPADDD       Y13, Y8, Y8
-	VPMULLD      Y12, Y10, Y10
-	VPADDD       Y13, Y9, Y9
-	VPMULLD      Y12, Y11, Y11
-	VPADDD       Y13, Y10, Y10
-	VPADDD       Y13, Y11, Y11
-	INCQ         BX
-	MOVQ         BX, (SP)
-	VPBROADCASTD (SP), Y13
-	VMOVDQU      Y0, (CX)
-	VMOVDQU      Y1, 32(CX)
-	VMOVDQU      Y2, 64(CX)
-	VMOVDQU      Y3, 96(CX)
-	VMOVDQU      Y4, 128(CX)
-	VMOVDQU      Y5, 160(CX)
-	VMOVDQU      Y6, 192(CX)
-	VMOVDQU      Y7, 224(CX)
-	VMOVDQU      Y8, 256(CX)
-	VMOVDQU      Y9, 288(CX)
-	VMOVDQU      Y10, 320(CX)
-	VMOVDQU      Y11, 352(CX)
-	ADDQ         $0x00000180, CX
-	DECQ         DX
+	VPADDD       Y14, Y8, Y8
+	VPSRLD       $0x1e, Y12, Y15
+	VPMULLD      Y13, Y10, Y10
+	VPXOR        Y15, Y12, Y12
+	VPADDD       Y14, Y9, Y9
+	VPMULLD      Y13, Y11, Y11
+	VPADDD       Y14, Y10, Y10
+	VPMULLD      Y13, Y12, Y12
+	VPADDD       Y14, Y11, Y11
+	VPADDD       Y14, Y12, Y12
+	INCQ         CX
+	MOVQ         CX, (SP)
+	VPBROADCASTD (SP), Y14
+	MOVQ         8(SP), DX
+	VMOVDQU      Y0, (DX)
+	VMOVDQU      Y1, 32(DX)
+	VMOVDQU      Y2, 64(DX)
+	VMOVDQU      Y3, 96(DX)
+	VMOVDQU      Y4, 128(DX)
+	VMOVDQU      Y5, 160(DX)
+	VMOVDQU      Y6, 192(DX)
+	VMOVDQU      Y7, 224(DX)
+	VMOVDQU      Y8, 256(DX)
+	VMOVDQU      Y9, 288(DX)
+	VMOVDQU      Y10, 320(DX)
+	VMOVDQU      Y11, 352(DX)
+	VMOVDQU      Y12, 384(DX)
+	MOVL         SI, 416(DX)
+	MOVL         DI, 420(DX)
+	MOVL         R8, 424(DX)
+	MOVL         R9, 428(DX)
+	MOVL         R10, 432(DX)
+	MOVL         R11, 436(DX)
+	MOVL         R12, 440(DX)
+	MOVL         R13, 444(DX)
+	ADDQ         $0x00000380, 8(SP)
+	DECQ         R14
 	JNZ          last
 
 last_end:
@@ -394,10 +579,10 @@ last_end:
 	VMOVDQU 928(AX), Y7
 	VMOVDQU 992(AX), Y8
 	MOVQ    64(AX), CX
-	MOVQ    $0x0000000c, DX
+	MOVQ    $0x0000000e, DX
 	MOVQ    80(AX), R8
 	INCQ    R8
-	IMUL3Q  $0x00000180, R8, R8
+	IMUL3Q  $0x00000380, R8, R8
 
 column:
 	MOVQ  CX, BX
@@ -407,7 +592,7 @@ column:
 	VPXOR Y3, Y3, Y3
 
 output:
-	VMOVDQU 384(BX), Y1
+	VMOVDQU 896(BX), Y1
 	VMOVDQU (BX), Y0
 	VPAND   1312(AX), Y1, Y2
 	VPAND   1248(AX), Y0, Y9
@@ -437,8 +622,8 @@ output:
 tempered:
 	VPMAXUD Y0, Y3, Y3
 	VMOVDQU Y0, (BX)
-	ADDQ    $0x00000180, BX
-	ADDQ    $0x00000180, SI
+	ADDQ    $0x00000380, BX
+	ADDQ    $0x00000380, SI
 	DECQ    DI
 	JNZ     output
 	VPMAXUD 1056(AX), Y3, Y3
@@ -460,7 +645,7 @@ TEXT ·mtRowsAVX2(SB), NOSPLIT, $0-8
 	MOVQ 48(AX), BX
 	MOVQ 56(AX), SI
 	MOVQ 64(AX), R8
-	SUBQ $0x00000180, R8
+	SUBQ $0x00000380, R8
 
 block:
 	VPXOR Y8, Y8, Y8
@@ -484,7 +669,7 @@ row:
 	MOVL (R9), R11
 
 step:
-	ADDQ    $0x00000180, DI
+	ADDQ    $0x00000380, DI
 	DECQ    R11
 	JNZ     step
 	VMOVDQU (DI), Y4
@@ -1466,42 +1651,43 @@ turn:
 
 // func mtWordsAVX512(a uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mtWordsAVX512(SB), NOSPLIT, $8-8
+TEXT ·mtWordsAVX512(SB), NOSPLIT, $24-8
 	MOVQ         a+0(FP), AX
-	MOVQ         8(AX), CX
+	MOVQ         8(AX), DX
 	VPBROADCASTD (AX), Z24
-	VPADDD       (CX), Z24, Z0
-	VPADDD       64(CX), Z24, Z1
-	VPADDD       128(CX), Z24, Z2
-	VPADDD       192(CX), Z24, Z3
-	VPADDD       256(CX), Z24, Z4
-	VPADDD       320(CX), Z24, Z5
-	VPADDD       384(CX), Z24, Z6
-	VPADDD       448(CX), Z24, Z7
-	VPADDD       512(CX), Z24, Z8
-	VPADDD       576(CX), Z24, Z9
-	VPADDD       640(CX), Z24, Z10
-	VPADDD       704(CX), Z24, Z11
-	VPADDD       768(CX), Z24, Z12
-	VPADDD       832(CX), Z24, Z13
-	VPADDD       896(CX), Z24, Z14
-	VPADDD       960(CX), Z24, Z15
-	VPADDD       1024(CX), Z24, Z16
-	VPADDD       1088(CX), Z24, Z17
-	VPADDD       1152(CX), Z24, Z18
-	VPADDD       1216(CX), Z24, Z19
-	VPADDD       1280(CX), Z24, Z20
-	VPADDD       1344(CX), Z24, Z21
-	VPADDD       1408(CX), Z24, Z22
-	VPADDD       1472(CX), Z24, Z23
+	VPADDD       (DX), Z24, Z0
+	VPADDD       64(DX), Z24, Z1
+	VPADDD       128(DX), Z24, Z2
+	VPADDD       192(DX), Z24, Z3
+	VPADDD       256(DX), Z24, Z4
+	VPADDD       320(DX), Z24, Z5
+	VPADDD       384(DX), Z24, Z6
+	VPADDD       448(DX), Z24, Z7
+	VPADDD       512(DX), Z24, Z8
+	VPADDD       576(DX), Z24, Z9
+	VPADDD       640(DX), Z24, Z10
+	VPADDD       704(DX), Z24, Z11
+	VPADDD       768(DX), Z24, Z12
+	VPADDD       832(DX), Z24, Z13
+	VPADDD       896(DX), Z24, Z14
+	VPADDD       960(DX), Z24, Z15
+	VPADDD       1024(DX), Z24, Z16
+	VPADDD       1088(DX), Z24, Z17
+	VPADDD       1152(DX), Z24, Z18
+	VPADDD       1216(DX), Z24, Z19
+	VPADDD       1280(DX), Z24, Z20
+	VPADDD       1344(DX), Z24, Z21
+	VPADDD       1408(DX), Z24, Z22
+	VPADDD       1472(DX), Z24, Z23
 	VMOVDQU32    416(AX), Z24
-	MOVQ         64(AX), CX
-	XORQ         BX, BX
-	INCQ         BX
-	MOVQ         BX, (SP)
+	MOVQ         64(AX), DX
+	MOVQ         DX, 8(SP)
+	XORQ         CX, CX
+	INCQ         CX
+	MOVQ         CX, (SP)
 	VPBROADCASTD (SP), Z25
-	MOVQ         72(AX), DX
-	TESTQ        DX, DX
+	MOVQ         72(AX), BX
+	TESTQ        BX, BX
 	JZ           pass_end
 
 pass:
@@ -1601,44 +1787,45 @@ pass:
 	VPADDD       Z25, Z21, Z21
 	VPADDD       Z25, Z22, Z22
 	VPADDD       Z25, Z23, Z23
-	INCQ         BX
-	MOVQ         BX, (SP)
+	INCQ         CX
+	MOVQ         CX, (SP)
 	VPBROADCASTD (SP), Z25
-	DECQ         DX
+	DECQ         BX
 	JNZ          pass
 
 pass_end:
-	MOVQ  80(AX), DX
-	INCQ  DX
-	TESTQ DX, DX
+	MOVQ  80(AX), BX
+	INCQ  BX
+	TESTQ BX, BX
 	JZ    near_end
 
 near:
-	VMOVDQU32    Z0, (CX)
-	VMOVDQU32    Z1, 64(CX)
-	VMOVDQU32    Z2, 128(CX)
-	VMOVDQU32    Z3, 192(CX)
-	VMOVDQU32    Z4, 256(CX)
-	VMOVDQU32    Z5, 320(CX)
-	VMOVDQU32    Z6, 384(CX)
-	VMOVDQU32    Z7, 448(CX)
-	VMOVDQU32    Z8, 512(CX)
-	VMOVDQU32    Z9, 576(CX)
-	VMOVDQU32    Z10, 640(CX)
-	VMOVDQU32    Z11, 704(CX)
-	VMOVDQU32    Z12, 768(CX)
-	VMOVDQU32    Z13, 832(CX)
-	VMOVDQU32    Z14, 896(CX)
-	VMOVDQU32    Z15, 960(CX)
-	VMOVDQU32    Z16, 1024(CX)
-	VMOVDQU32    Z17, 1088(CX)
-	VMOVDQU32    Z18, 1152(CX)
-	VMOVDQU32    Z19, 1216(CX)
-	VMOVDQU32    Z20, 1280(CX)
-	VMOVDQU32    Z21, 1344(CX)
-	VMOVDQU32    Z22, 1408(CX)
-	VMOVDQU32    Z23, 1472(CX)
-	ADDQ         $0x00000600, CX
+	MOVQ         8(SP), DX
+	VMOVDQU32    Z0, (DX)
+	VMOVDQU32    Z1, 64(DX)
+	VMOVDQU32    Z2, 128(DX)
+	VMOVDQU32    Z3, 192(DX)
+	VMOVDQU32    Z4, 256(DX)
+	VMOVDQU32    Z5, 320(DX)
+	VMOVDQU32    Z6, 384(DX)
+	VMOVDQU32    Z7, 448(DX)
+	VMOVDQU32    Z8, 512(DX)
+	VMOVDQU32    Z9, 576(DX)
+	VMOVDQU32    Z10, 640(DX)
+	VMOVDQU32    Z11, 704(DX)
+	VMOVDQU32    Z12, 768(DX)
+	VMOVDQU32    Z13, 832(DX)
+	VMOVDQU32    Z14, 896(DX)
+	VMOVDQU32    Z15, 960(DX)
+	VMOVDQU32    Z16, 1024(DX)
+	VMOVDQU32    Z17, 1088(DX)
+	VMOVDQU32    Z18, 1152(DX)
+	VMOVDQU32    Z19, 1216(DX)
+	VMOVDQU32    Z20, 1280(DX)
+	VMOVDQU32    Z21, 1344(DX)
+	VMOVDQU32    Z22, 1408(DX)
+	VMOVDQU32    Z23, 1472(DX)
+	ADDQ         $0x00000600, 8(SP)
 	VPSRLD       $0x1e, Z0, Z26
 	VPSRLD       $0x1e, Z1, Z27
 	VPSRLD       $0x1e, Z2, Z28
@@ -1735,16 +1922,16 @@ near:
 	VPADDD       Z25, Z21, Z21
 	VPADDD       Z25, Z22, Z22
 	VPADDD       Z25, Z23, Z23
-	INCQ         BX
-	MOVQ         BX, (SP)
+	INCQ         CX
+	MOVQ         CX, (SP)
 	VPBROADCASTD (SP), Z25
-	DECQ         DX
+	DECQ         BX
 	JNZ          near
 
 near_end:
-	MOVQ  $0x0000018b, DX
-	SUBQ  80(AX), DX
-	TESTQ DX, DX
+	MOVQ  $0x0000018b, BX
+	SUBQ  80(AX), BX
+	TESTQ BX, BX
 	JZ    far_end
 
 far:
@@ -1844,15 +2031,15 @@ far:
 	VPADDD       Z25, Z21, Z21
 	VPADDD       Z25, Z22, Z22
 	VPADDD       Z25, Z23, Z23
-	INCQ         BX
-	MOVQ         BX, (SP)
+	INCQ         CX
+	MOVQ         CX, (SP)
 	VPBROADCASTD (SP), Z25
-	DECQ         DX
+	DECQ         BX
 	JNZ          far
 
 far_end:
-	MOVQ  80(AX), DX
-	TESTQ DX, DX
+	MOVQ  80(AX), BX
+	TESTQ BX, BX
 	JZ    last_end
 
 last:
@@ -1952,35 +2139,36 @@ last:
 	VPADDD       Z25, Z21, Z21
 	VPADDD       Z25, Z22, Z22
 	VPADDD       Z25, Z23, Z23
-	INCQ         BX
-	MOVQ         BX, (SP)
+	INCQ         CX
+	MOVQ         CX, (SP)
 	VPBROADCASTD (SP), Z25
-	VMOVDQU32    Z0, (CX)
-	VMOVDQU32    Z1, 64(CX)
-	VMOVDQU32    Z2, 128(CX)
-	VMOVDQU32    Z3, 192(CX)
-	VMOVDQU32    Z4, 256(CX)
-	VMOVDQU32    Z5, 320(CX)
-	VMOVDQU32    Z6, 384(CX)
-	VMOVDQU32    Z7, 448(CX)
-	VMOVDQU32    Z8, 512(CX)
-	VMOVDQU32    Z9, 576(CX)
-	VMOVDQU32    Z10, 640(CX)
-	VMOVDQU32    Z11, 704(CX)
-	VMOVDQU32    Z12, 768(CX)
-	VMOVDQU32    Z13, 832(CX)
-	VMOVDQU32    Z14, 896(CX)
-	VMOVDQU32    Z15, 960(CX)
-	VMOVDQU32    Z16, 1024(CX)
-	VMOVDQU32    Z17, 1088(CX)
-	VMOVDQU32    Z18, 1152(CX)
-	VMOVDQU32    Z19, 1216(CX)
-	VMOVDQU32    Z20, 1280(CX)
-	VMOVDQU32    Z21, 1344(CX)
-	VMOVDQU32    Z22, 1408(CX)
-	VMOVDQU32    Z23, 1472(CX)
-	ADDQ         $0x00000600, CX
-	DECQ         DX
+	MOVQ         8(SP), DX
+	VMOVDQU32    Z0, (DX)
+	VMOVDQU32    Z1, 64(DX)
+	VMOVDQU32    Z2, 128(DX)
+	VMOVDQU32    Z3, 192(DX)
+	VMOVDQU32    Z4, 256(DX)
+	VMOVDQU32    Z5, 320(DX)
+	VMOVDQU32    Z6, 384(DX)
+	VMOVDQU32    Z7, 448(DX)
+	VMOVDQU32    Z8, 512(DX)
+	VMOVDQU32    Z9, 576(DX)
+	VMOVDQU32    Z10, 640(DX)
+	VMOVDQU32    Z11, 704(DX)
+	VMOVDQU32    Z12, 768(DX)
+	VMOVDQU32    Z13, 832(DX)
+	VMOVDQU32    Z14, 896(DX)
+	VMOVDQU32    Z15, 960(DX)
+	VMOVDQU32    Z16, 1024(DX)
+	VMOVDQU32    Z17, 1088(DX)
+	VMOVDQU32    Z18, 1152(DX)
+	VMOVDQU32    Z19, 1216(DX)
+	VMOVDQU32    Z20, 1280(DX)
+	VMOVDQU32    Z21, 1344(DX)
+	VMOVDQU32    Z22, 1408(DX)
+	VMOVDQU32    Z23, 1472(DX)
+	ADDQ         $0x00000600, 8(SP)
+	DECQ         BX
 	JNZ          last
 
 last_end:

@@ -13,17 +13,19 @@ type machine struct {
 	bytes  int    // of one vector
 	wide   bool   // AVX-512: masks in registers, rotations
 	chains int    // vectors of the filter of every kernel
-	mt     int    // vectors of the initialisation of mt19937, a multiple of chains
+	mt     int    // vectors of the initialisation of mt19937
+	scalar int    // vectors whose seeds it has in general registers instead
+	sets   int    // calls of it that fill a row, which is a multiple of chains
 	behind mtOrder
 	vec    []reg.VecPhysical
 }
 
 var machines = []*machine{
-	{name: "AVX2", bytes: 32, chains: 4, mt: 12, behind: mtOrder{xor: 1, mul: 3, add: 4}, vec: []reg.VecPhysical{
+	{name: "AVX2", bytes: 32, chains: 4, mt: 13, scalar: 1, sets: 2, behind: mtOrder{xor: 1, mul: 3, add: 4, scalars: 10}, vec: []reg.VecPhysical{
 		reg.Y0, reg.Y1, reg.Y2, reg.Y3, reg.Y4, reg.Y5, reg.Y6, reg.Y7,
 		reg.Y8, reg.Y9, reg.Y10, reg.Y11, reg.Y12, reg.Y13, reg.Y14, reg.Y15,
 	}},
-	{name: "AVX512", bytes: 64, wide: true, chains: 8, mt: 24, behind: mtOrder{xor: 4, mul: 10, add: 12}, vec: []reg.VecPhysical{
+	{name: "AVX512", bytes: 64, wide: true, chains: 8, mt: 24, sets: 1, behind: mtOrder{xor: 4, mul: 10, add: 12}, vec: []reg.VecPhysical{
 		reg.Z0, reg.Z1, reg.Z2, reg.Z3, reg.Z4, reg.Z5, reg.Z6, reg.Z7,
 		reg.Z8, reg.Z9, reg.Z10, reg.Z11, reg.Z12, reg.Z13, reg.Z14, reg.Z15,
 		reg.Z16, reg.Z17, reg.Z18, reg.Z19, reg.Z20, reg.Z21, reg.Z22, reg.Z23,
@@ -161,6 +163,9 @@ func (m *machine) storeMask(hit reg.VecPhysical, to Mem) {
 	VMOVMSKPS(hit, bits)
 	MOVB(bits.As8(), to)
 }
+
+// mtRow is the length in bytes of one row of outputs of mt19937.
+func (m *machine) mtRow() int { return m.sets * (m.mt + m.scalar) * m.bytes }
 
 // lanes is how many seeds one vector has.
 func (m *machine) lanes() int { return m.bytes / 4 }

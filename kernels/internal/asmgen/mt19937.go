@@ -8,44 +8,64 @@ import (
 
 const mtShift = 397
 
-// mtWords emits the function that makes outputs `from` to from+kept-1 of one
-// vector of seeds for each chain, as rows of memory, and behind them a row that
-// is 1 where an output is above accepted, and else 0. Only outputs of the first 227 are possible,
+// mtWords emits the function that makes outputs `from` to from+kept-1 of one set
+// of seeds, as rows of memory, and behind them a row that is 1 where an output
+// is above accepted, and else 0. Only outputs of the first 227 are possible,
 // which need no word that was twisted before.
 func mtWords(m *machine) {
 	TEXT("mtWords"+m.name, 4, signature)
 	args := Load(Param("a"), GP64())
-	factor, index := m.vec[m.mt], m.vec[m.mt+1]
-	offsets := GP64()
-	MOVQ(arg(args, argOffsets), offsets)
-	VPBROADCASTD(arg(args, argFirst), factor)
-	for c := range m.mt {
-		VPADDD(m.at(offsets, c), factor, m.vec[c])
+	slots := AllocLocal(24)
+	index, words := slots, slots.Offset(8)
+	s := mtState{
+		machine: m, factor: m.vec[m.mt], index: m.vec[m.mt+1], spare: m.vec[m.mt+2:],
+		number: GP64(), scalarFactor: slots.Offset(16), scalarSpare: []reg.GPVirtual{GP64(), GP64()},
 	}
-	m.load(constant(args, stepMul), factor)
+	at := s.scalarSpare[0]
+	MOVQ(arg(args, argOffsets), at)
+	VPBROADCASTD(arg(args, argFirst), s.factor)
+	for c := range m.mt {
+		VPADDD(m.at(at, c), s.factor, m.vec[c])
+	}
+	m.load(constant(args, stepMul), s.factor)
+	if m.scalar > 0 {
+		s.shift = GP32()
+		MOVL(constant(args, stepMul), s.shift)
+		MOVL(s.shift, s.scalarFactor)
+		MOVL(U32(mtTop), s.shift)
+	}
+	for i := range m.scalar * m.lanes() {
+		x := GP32()
+		MOVL(arg(args, argFirst), x)
+		ADDL(m.at(at, m.mt).Offset(4*i), x)
+		s.scalars = append(s.scalars, x)
+	}
 
-	words, left, number := GP64(), GP64(), GP64()
-	MOVQ(arg(args, argWords), words)
-	stride := m.mt * m.bytes
+	left := GP64()
+	MOVQ(arg(args, argWords), at)
+	MOVQ(at, words)
 	keep := func() {
+		MOVQ(words, at)
 		for c := range m.mt {
-			m.store(m.vec[c], m.at(words, c))
+			m.store(m.vec[c], m.at(at, c))
 		}
-		ADDQ(U32(stride), words)
+		for i, x := range s.scalars {
+			MOVL(x, m.at(at, m.mt).Offset(4*i))
+		}
+		ADDQ(U32(m.mtRow()), words)
 	}
 	// The next index goes through memory, as a load takes none of the vectors'
 	// pipes, and early, so that no addition waits for it.
-	slot := AllocLocal(8)
 	next := func() {
-		INCQ(number)
-		MOVQ(number, slot)
-		VPBROADCASTD(slot, index)
+		INCQ(s.number)
+		MOVQ(s.number, index)
+		VPBROADCASTD(index, s.index)
 	}
 	step := func() {
-		m.mtStep(factor, index)
+		s.step()
 		next()
 	}
-	XORQ(number, number)
+	XORQ(s.number, s.number)
 	next()
 
 	MOVQ(arg(args, argFrom), left)
@@ -59,7 +79,7 @@ func mtWords(m *machine) {
 	MOVQ(arg(args, argKept), left)
 	repeat("last", left, func() { step(); keep() })
 
-	m.mtOutputs(args, stride)
+	m.mtOutputs(args)
 	VZEROUPPER()
 	RET()
 }
@@ -75,33 +95,64 @@ func repeat(name string, left reg.Register, body func()) {
 	Label(name + "_end")
 }
 
-// mtOrder is how many chains each instruction of mtStep stands behind the shift;
-// xor less than there are registers besides.
-type mtOrder struct{ xor, mul, add int }
+// mtTop is the distance of a state's two upper bits from its lower end.
+const mtTop = 30
 
-// mtStep is x = factor*(x^x>>30) + index. The instructions of one chain stand
+// mtState is where mtWords has the states of a set of seeds: each chain has a
+// vector, and the seeds behind those of the chains have general registers. What
+// steps these finds room beside the vector instructions.
+type mtState struct {
+	*machine
+	factor, index reg.VecPhysical
+	spare         []reg.VecPhysical
+
+	scalars      []reg.GPVirtual
+	number       reg.GPVirtual // the index
+	shift        reg.GPVirtual // mtTop
+	scalarFactor Mem
+	scalarSpare  []reg.GPVirtual
+}
+
+// mtOrder is how many chains the instructions of mtState.step stand behind the
+// shift, and how many shifts stand before the scalars.
+type mtOrder struct{ xor, mul, add, scalars int }
+
+// step is x = factor*(x^x>>30) + index. The instructions of one chain stand
 // among those of its neighbours, and in this order, because a shift and a
 // product each have two of the machine's four pipes, and the other two
 // instructions what is left of them. The distances are the best of many that
 // were measured on Zen 5.
-func (m *machine) mtStep(factor, index reg.VecPhysical) {
-	spare := m.vec[m.mt+2:]
-	for turn := range m.mt + m.behind.add {
+func (s *mtState) step() {
+	for turn := range s.mt + s.behind.add {
+		if turn == s.behind.scalars {
+			s.stepScalars()
+		}
 		chain := func(behind int, emit func(x, t reg.VecPhysical)) {
-			if c := turn - behind; 0 <= c && c < m.mt {
-				emit(m.vec[c], spare[c%len(spare)])
+			if c := turn - behind; 0 <= c && c < s.mt {
+				emit(s.vec[c], s.spare[c%len(s.spare)])
 			}
 		}
-		chain(m.behind.mul, func(x, _ reg.VecPhysical) { VPMULLD(factor, x, x) })
-		chain(m.behind.xor, func(x, t reg.VecPhysical) { m.xor(t, x, x) })
-		chain(m.behind.add, func(x, _ reg.VecPhysical) { VPADDD(index, x, x) })
-		chain(0, func(x, t reg.VecPhysical) { VPSRLD(Imm(30), x, t) })
+		chain(s.behind.mul, func(x, _ reg.VecPhysical) { VPMULLD(s.factor, x, x) })
+		chain(s.behind.xor, func(x, t reg.VecPhysical) { s.xor(t, x, x) })
+		chain(s.behind.add, func(x, _ reg.VecPhysical) { VPADDD(s.index, x, x) })
+		chain(0, func(x, t reg.VecPhysical) { VPSRLD(Imm(mtTop), x, t) })
+	}
+}
+
+func (s *mtState) stepScalars() {
+	for i, x := range s.scalars {
+		t := s.scalarSpare[i%len(s.scalarSpare)].As32()
+		SHRXL(s.shift, x, t)
+		XORL(t, x)
+		IMULL(s.scalarFactor, x)
+		ADDL(s.number.As32(), x)
 	}
 }
 
 // mtOutputs twists and tempers the rows in place, one column of vectors after
 // the other.
-func (m *machine) mtOutputs(args reg.Register, stride int) {
+func (m *machine) mtOutputs(args reg.Register) {
+	stride := m.mtRow()
 	y, after, odd, worst, here := m.vec[0], m.vec[1], m.vec[2], m.vec[3], m.vec[9]
 	held := map[int]reg.VecPhysical{}
 	for i, n := range []int{bit31, low31, matrix, temperB, temperC} {
@@ -110,7 +161,7 @@ func (m *machine) mtOutputs(args reg.Register, stride int) {
 	}
 	column, columns, near, far, left, distance := GP64(), GP64(), GP64(), GP64(), GP64(), GP64()
 	MOVQ(arg(args, argWords), column)
-	MOVQ(U32(m.mt), columns)
+	MOVQ(U32(m.mt+m.scalar), columns)
 	MOVQ(arg(args, argKept), distance)
 	INCQ(distance)
 	IMUL3Q(U32(stride), distance, distance)
@@ -179,13 +230,13 @@ func mtRows() source {
 		open: func(m *machine, args reg.Register) {
 			row, column = GP64(), GP64()
 			MOVQ(arg(args, argWords), column)
-			SUBQ(U32(m.mt*m.bytes), column)
+			SUBQ(U32(m.mtRow()), column)
 		},
 		begin: func(m *machine, _, _ reg.Register) {
 			MOVQ(column, row)
 			ADDQ(U32(m.chains*m.bytes), column)
 		},
-		step:  func(m *machine, _ reg.Register) { ADDQ(U32(m.mt*m.bytes), row) },
+		step:  func(m *machine, _ reg.Register) { ADDQ(U32(m.mtRow()), row) },
 		value: func(m *machine, c int) { m.load(m.at(row, c), m.s(c)) },
 	}
 }
