@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	blockNanos    = 3_000_000             // what one block should take on one core
-	maxBlock      = 1 << 16               // seeds in one block
+	blockNanos    = 10_000_000            // what one block should take on one core
+	maxBlock      = 1 << 16               // seeds in one block of a search without vectors
 	blocksAhead   = 8                     // blocks for each thread that may be out or wait for an earlier one
 	watchInterval = 10 * time.Millisecond // longest time between two calls of watch
 )
@@ -142,6 +142,7 @@ func (c *cpuSearcher) Search(ctx context.Context, r Range, watch func(done uint6
 	defer stop()
 
 	ahead := c.threads * blocksAhead
+	size := min(c.block, max((r.Last-r.First)/uint64(ahead), maxBlock)) // of a short range all threads get a share
 	work := make(chan *block, ahead)
 	var workers sync.WaitGroup
 	for _, w := range c.workers {
@@ -162,7 +163,7 @@ func (c *cpuSearcher) Search(ctx context.Context, r Range, watch func(done uint6
 	var queue []*block
 	for next, issued := r.First, false; ; {
 		for !issued && next <= front.want && len(queue) < ahead {
-			b := &block{seeds: Range{next, next + min(c.block-1, front.want-next)}, ready: make(chan struct{})}
+			b := &block{seeds: Range{next, next + min(size-1, front.want-next)}, ready: make(chan struct{})}
 			queue = append(queue, b)
 			work <- b
 			next = b.seeds.Last + 1

@@ -20,7 +20,7 @@ func (p *vectorPlan) unsureOfZero() bool {
 }
 
 // maxVectorBlock is the most seeds of one block of a vector search.
-const maxVectorBlock = 1 << 20
+const maxVectorBlock = 1 << 22
 
 // blockSeeds is how many seeds make a block: whole windows, if these are quick.
 func (p *vectorPlan) blockSeeds() uint64 {

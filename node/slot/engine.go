@@ -29,13 +29,16 @@ type deviceConfig struct {
 	sim         kernels.SimConfig
 }
 
-// newDevice opens a device, and says how many threads it works with.
+// newDevice opens a device, and says how many threads it works with. The process keeps
+// to the processors that a cpu slot has: on a further one, what hands blocks to the workers
+// would run beside them, and take processors that other slots work on.
 func newDevice(c deviceConfig) (kernels.Device, int, error) {
 	switch c.name {
 	case "cpu":
 		if c.threads <= 0 {
 			c.threads = runtime.GOMAXPROCS(0)
 		}
+		runtime.GOMAXPROCS(min(c.threads, runtime.GOMAXPROCS(0)))
 		return kernels.NewCPU(c.threads), c.threads, nil
 	case kernels.CUDA, kernels.HIP, kernels.OpenCL:
 		d, err := c.accelerator.open(c.name)

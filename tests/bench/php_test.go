@@ -23,11 +23,8 @@ func BenchmarkPHPSequence(b *testing.B) {
 	const nodes = 3
 	var config strings.Builder
 	for i := range nodes {
-		if threads := (runtime.NumCPU() + nodes - 1 - i) / nodes; threads > 0 {
-			fmt.Fprintf(&config, "[[node.n%d.slot]]\ndevice = \"cpu\"\nthreads = %d\n", i+1, threads)
-		} else {
-			fmt.Fprintf(&config, "[node.n%d]\nno_slots = true\n", i+1)
-		}
+		threads := max((runtime.NumCPU()+nodes-1-i)/nodes, 1)
+		fmt.Fprintf(&config, "[[node.n%d.slot]]\ndevice = \"cpu\"\nthreads = %d\n", i+1, threads)
 	}
 	m := newMesh(b, nodes, config.String())
 	draws := filepath.Join(b.TempDir(), "php.txt")
