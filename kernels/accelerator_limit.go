@@ -50,8 +50,10 @@ const slowMultiply = 4
 // laneInstructions is how many instructions a seed takes on a lane.
 func (p *acceleratorPlan) laneInstructions(amd bool) float64 {
 	st := p.stages[0]
-	multiplies := float64(len(st.rows)) // of seen
-	n := st.instructions(acceleratorUnit, &p.form)
+	n, multiplies := st.instructions(acceleratorUnit, &p.form, &p.transform), 0.0
+	if p.transform.multiplier != 1 {
+		multiplies += float64(len(st.rows))
+	}
 	if p.form.kernel == kernelMt {
 		steps := float64(st.from + st.kept + mtShift - 1)
 		multiplies += steps

@@ -77,7 +77,7 @@ const (
 )
 
 func (p *acceleratorPlan) perItem() uint64 {
-	if p.stages[0].instructions(acceleratorUnit, &p.form) > heavySeed {
+	if p.stages[0].instructions(acceleratorUnit, &p.form, &p.transform) > heavySeed {
 		return heavyPerItem
 	}
 	return quickPerItem

@@ -67,7 +67,8 @@ type vectorArgs struct {
 	words     *uint32 // mt19937: its rows of outputs; 48-bit LCGs: their states
 	from      uint64  // mt19937: number of the first row's output
 	kept      uint64  // mt19937: rows
-	plain     uint64  // mt19937: not 0 leaves out the tempering
+	plain     uint32  // mt19937: not 0 leaves out the tempering
+	chooser   uint32  // mt19937: 0 where a word's own low bit chooses the matrix of its twist, 1 where the next one's does
 	constants [vectorConstants][16]uint32
 }
 
@@ -91,8 +92,6 @@ const (
 	constAccepted
 	constStepHigh
 	constSeedXor
-	constOddHere // the bits of the two words of a twist that choose the matrix
-	constOddAfter
 	vectorConstants
 )
 

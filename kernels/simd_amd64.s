@@ -583,6 +583,7 @@ last_end:
 	MOVQ    80(AX), R8
 	INCQ    R8
 	IMUL3Q  $0x00000380, R8, R8
+	IMUL3L  $0x00000380, 92(AX), R9
 
 column:
 	MOVQ  CX, BX
@@ -594,9 +595,7 @@ column:
 output:
 	VMOVDQU 896(BX), Y1
 	VMOVDQU (BX), Y0
-	VPAND   1312(AX), Y1, Y2
-	VPAND   1248(AX), Y0, Y9
-	VPOR    Y9, Y2, Y2
+	VMOVDQU (BX)(R9*1), Y2
 	VPSLLD  $0x1f, Y2, Y2
 	VPSRAD  $0x1f, Y2, Y2
 	VPAND   Y6, Y2, Y2
@@ -606,7 +605,7 @@ output:
 	VPSRLD  $0x01, Y0, Y0
 	VPXOR   Y2, Y0, Y0
 	VPXOR   (SI), Y0, Y0
-	CMPQ    88(AX), $0x00
+	CMPL    88(AX), $0x00
 	JNE     tempered
 	VPSRLD  $0x0b, Y0, Y2
 	VPXOR   Y2, Y0, Y0
@@ -626,13 +625,17 @@ tempered:
 	ADDQ    $0x00000380, SI
 	DECQ    DI
 	JNZ     output
+	CMPL    1056(AX), $0xffffffff
+	JE      accepted
 	VPMAXUD 1056(AX), Y3, Y3
 	VPSUBD  1056(AX), Y3, Y3
 	VPMINUD 672(AX), Y3, Y3
 	VMOVDQU Y3, (BX)
-	ADDQ    $0x00000020, CX
-	DECQ    DX
-	JNZ     column
+
+accepted:
+	ADDQ $0x00000020, CX
+	DECQ DX
+	JNZ  column
 	VZEROUPPER
 	RET
 
@@ -680,10 +683,16 @@ step:
 	VPSRLVD 288(AX), Y5, Y5
 	VPSRLVD 288(AX), Y6, Y6
 	VPSRLVD 288(AX), Y7, Y7
+	CMPL    96(AX), $0x01
+	JE      multiplied
 	VPMULLD 96(AX), Y4, Y4
 	VPMULLD 96(AX), Y5, Y5
 	VPMULLD 96(AX), Y6, Y6
 	VPMULLD 96(AX), Y7, Y7
+
+multiplied:
+	CMPL    160(AX), $0x00
+	JE      rotated
 	VPSRLVD 160(AX), Y4, Y8
 	VPSLLVD 224(AX), Y4, Y4
 	VPOR    Y8, Y4, Y4
@@ -696,8 +705,10 @@ step:
 	VPSRLVD 160(AX), Y7, Y11
 	VPSLLVD 224(AX), Y7, Y7
 	VPOR    Y11, Y7, Y7
-	MOVL    4(R9), R11
-	ADDQ    $0x08, R9
+
+rotated:
+	MOVL 4(R9), R11
+	ADDQ $0x08, R9
 
 test:
 	VPBROADCASTD (R9), Y12
@@ -824,6 +835,8 @@ step:
 	VPMULLD 96(AX), Y1, Y5
 	VPMULLD 96(AX), Y2, Y6
 	VPMULLD 96(AX), Y3, Y7
+	CMPL    160(AX), $0x00
+	JE      rotated
 	VPSRLVD 160(AX), Y4, Y8
 	VPSLLVD 224(AX), Y4, Y4
 	VPOR    Y8, Y4, Y4
@@ -836,8 +849,10 @@ step:
 	VPSRLVD 160(AX), Y7, Y11
 	VPSLLVD 224(AX), Y7, Y7
 	VPOR    Y11, Y7, Y7
-	MOVL    4(DI), R9
-	ADDQ    $0x08, DI
+
+rotated:
+	MOVL 4(DI), R9
+	ADDQ $0x08, DI
 
 test:
 	VPBROADCASTD (DI), Y12
@@ -954,10 +969,16 @@ step:
 	VPSRLVD 288(AX), Y1, Y5
 	VPSRLVD 288(AX), Y2, Y6
 	VPSRLVD 288(AX), Y3, Y7
+	CMPL    96(AX), $0x01
+	JE      multiplied
 	VPMULLD 96(AX), Y4, Y4
 	VPMULLD 96(AX), Y5, Y5
 	VPMULLD 96(AX), Y6, Y6
 	VPMULLD 96(AX), Y7, Y7
+
+multiplied:
+	CMPL    160(AX), $0x00
+	JE      rotated
 	VPSRLVD 160(AX), Y4, Y8
 	VPSLLVD 224(AX), Y4, Y4
 	VPOR    Y8, Y4, Y4
@@ -970,8 +991,10 @@ step:
 	VPSRLVD 160(AX), Y7, Y11
 	VPSLLVD 224(AX), Y7, Y7
 	VPOR    Y11, Y7, Y7
-	MOVL    4(DI), R9
-	ADDQ    $0x08, DI
+
+rotated:
+	MOVL 4(DI), R9
+	ADDQ $0x08, DI
 
 test:
 	VPBROADCASTD (DI), Y12
@@ -1152,6 +1175,8 @@ step:
 	VPMULLD  96(AX), Y1, Y5
 	VPMULLD  96(AX), Y2, Y6
 	VPMULLD  96(AX), Y3, Y7
+	CMPL     160(AX), $0x00
+	JE       rotated
 	VPSRLVD  160(AX), Y4, Y8
 	VPSLLVD  224(AX), Y4, Y4
 	VPOR     Y8, Y4, Y4
@@ -1164,8 +1189,10 @@ step:
 	VPSRLVD  160(AX), Y7, Y11
 	VPSLLVD  224(AX), Y7, Y7
 	VPOR     Y11, Y7, Y7
-	MOVL     4(DI), R9
-	ADDQ     $0x08, DI
+
+rotated:
+	MOVL 4(DI), R9
+	ADDQ $0x08, DI
 
 test:
 	VPBROADCASTD (DI), Y12
@@ -1397,24 +1424,32 @@ step:
 	VPSRLVD  288(AX), Y5, Y5
 	VPSRLVD  288(AX), Y6, Y6
 	VPSRLVD  288(AX), Y7, Y7
+	CMPL     96(AX), $0x01
+	JE       multiplied
 	VPMULLD  96(AX), Y4, Y4
 	VPMULLD  96(AX), Y5, Y5
 	VPMULLD  96(AX), Y6, Y6
 	VPMULLD  96(AX), Y7, Y7
-	VPSRLVD  160(AX), Y4, Y8
-	VPSLLVD  224(AX), Y4, Y4
-	VPOR     Y8, Y4, Y4
-	VPSRLVD  160(AX), Y5, Y9
-	VPSLLVD  224(AX), Y5, Y5
-	VPOR     Y9, Y5, Y5
-	VPSRLVD  160(AX), Y6, Y10
-	VPSLLVD  224(AX), Y6, Y6
-	VPOR     Y10, Y6, Y6
-	VPSRLVD  160(AX), Y7, Y11
-	VPSLLVD  224(AX), Y7, Y7
-	VPOR     Y11, Y7, Y7
-	MOVL     4(DI), R9
-	ADDQ     $0x08, DI
+
+multiplied:
+	CMPL    160(AX), $0x00
+	JE      rotated
+	VPSRLVD 160(AX), Y4, Y8
+	VPSLLVD 224(AX), Y4, Y4
+	VPOR    Y8, Y4, Y4
+	VPSRLVD 160(AX), Y5, Y9
+	VPSLLVD 224(AX), Y5, Y5
+	VPOR    Y9, Y5, Y5
+	VPSRLVD 160(AX), Y6, Y10
+	VPSLLVD 224(AX), Y6, Y6
+	VPOR    Y10, Y6, Y6
+	VPSRLVD 160(AX), Y7, Y11
+	VPSLLVD 224(AX), Y7, Y7
+	VPOR    Y11, Y7, Y7
+
+rotated:
+	MOVL 4(DI), R9
+	ADDQ $0x08, DI
 
 test:
 	VPBROADCASTD (DI), Y12
@@ -2182,6 +2217,7 @@ last_end:
 	MOVQ      80(AX), R8
 	INCQ      R8
 	IMUL3Q    $0x00000600, R8, R8
+	IMUL3L    $0x00000600, 92(AX), R9
 
 column:
 	MOVQ   CX, BX
@@ -2193,9 +2229,7 @@ column:
 output:
 	VMOVDQU32 1536(BX), Z1
 	VMOVDQU32 (BX), Z0
-	VPANDD    1312(AX), Z1, Z2
-	VPANDD    1248(AX), Z0, Z9
-	VPORD     Z9, Z2, Z2
+	VMOVDQU32 (BX)(R9*1), Z2
 	VPSLLD    $0x1f, Z2, Z2
 	VPSRAD    $0x1f, Z2, Z2
 	VPANDD    Z6, Z2, Z2
@@ -2205,7 +2239,7 @@ output:
 	VPSRLD    $0x01, Z0, Z0
 	VPXORD    Z2, Z0, Z0
 	VPXORD    (SI), Z0, Z0
-	CMPQ      88(AX), $0x00
+	CMPL      88(AX), $0x00
 	JNE       tempered
 	VPSRLD    $0x0b, Z0, Z2
 	VPXORD    Z2, Z0, Z0
@@ -2225,13 +2259,17 @@ tempered:
 	ADDQ      $0x00000600, SI
 	DECQ      DI
 	JNZ       output
+	CMPL      1056(AX), $0xffffffff
+	JE        accepted
 	VPMAXUD   1056(AX), Z3, Z3
 	VPSUBD    1056(AX), Z3, Z3
 	VPMINUD   672(AX), Z3, Z3
 	VMOVDQU32 Z3, (BX)
-	ADDQ      $0x00000040, CX
-	DECQ      DX
-	JNZ       column
+
+accepted:
+	ADDQ $0x00000040, CX
+	DECQ DX
+	JNZ  column
 	VZEROUPPER
 	RET
 
@@ -2292,6 +2330,8 @@ step:
 	VPSRLVD   288(AX), Z13, Z13
 	VPSRLVD   288(AX), Z14, Z14
 	VPSRLVD   288(AX), Z15, Z15
+	CMPL      96(AX), $0x01
+	JE        multiplied
 	VPMULLD   96(AX), Z8, Z8
 	VPMULLD   96(AX), Z9, Z9
 	VPMULLD   96(AX), Z10, Z10
@@ -2300,16 +2340,22 @@ step:
 	VPMULLD   96(AX), Z13, Z13
 	VPMULLD   96(AX), Z14, Z14
 	VPMULLD   96(AX), Z15, Z15
-	VPRORVD   160(AX), Z8, Z8
-	VPRORVD   160(AX), Z9, Z9
-	VPRORVD   160(AX), Z10, Z10
-	VPRORVD   160(AX), Z11, Z11
-	VPRORVD   160(AX), Z12, Z12
-	VPRORVD   160(AX), Z13, Z13
-	VPRORVD   160(AX), Z14, Z14
-	VPRORVD   160(AX), Z15, Z15
-	MOVL      4(R9), R11
-	ADDQ      $0x08, R9
+
+multiplied:
+	CMPL    160(AX), $0x00
+	JE      rotated
+	VPRORVD 160(AX), Z8, Z8
+	VPRORVD 160(AX), Z9, Z9
+	VPRORVD 160(AX), Z10, Z10
+	VPRORVD 160(AX), Z11, Z11
+	VPRORVD 160(AX), Z12, Z12
+	VPRORVD 160(AX), Z13, Z13
+	VPRORVD 160(AX), Z14, Z14
+	VPRORVD 160(AX), Z15, Z15
+
+rotated:
+	MOVL 4(R9), R11
+	ADDQ $0x08, R9
 
 test:
 	VPBROADCASTD (R9), Z24
@@ -2525,6 +2571,8 @@ step:
 	VPMULLD 96(AX), Z5, Z13
 	VPMULLD 96(AX), Z6, Z14
 	VPMULLD 96(AX), Z7, Z15
+	CMPL    160(AX), $0x00
+	JE      rotated
 	VPRORVD 160(AX), Z8, Z8
 	VPRORVD 160(AX), Z9, Z9
 	VPRORVD 160(AX), Z10, Z10
@@ -2533,8 +2581,10 @@ step:
 	VPRORVD 160(AX), Z13, Z13
 	VPRORVD 160(AX), Z14, Z14
 	VPRORVD 160(AX), Z15, Z15
-	MOVL    4(DI), R9
-	ADDQ    $0x08, DI
+
+rotated:
+	MOVL 4(DI), R9
+	ADDQ $0x08, DI
 
 test:
 	VPBROADCASTD (DI), Z24
@@ -2728,6 +2778,8 @@ step:
 	VPSRLVD 288(AX), Z5, Z13
 	VPSRLVD 288(AX), Z6, Z14
 	VPSRLVD 288(AX), Z7, Z15
+	CMPL    96(AX), $0x01
+	JE      multiplied
 	VPMULLD 96(AX), Z8, Z8
 	VPMULLD 96(AX), Z9, Z9
 	VPMULLD 96(AX), Z10, Z10
@@ -2736,6 +2788,10 @@ step:
 	VPMULLD 96(AX), Z13, Z13
 	VPMULLD 96(AX), Z14, Z14
 	VPMULLD 96(AX), Z15, Z15
+
+multiplied:
+	CMPL    160(AX), $0x00
+	JE      rotated
 	VPRORVD 160(AX), Z8, Z8
 	VPRORVD 160(AX), Z9, Z9
 	VPRORVD 160(AX), Z10, Z10
@@ -2744,8 +2800,10 @@ step:
 	VPRORVD 160(AX), Z13, Z13
 	VPRORVD 160(AX), Z14, Z14
 	VPRORVD 160(AX), Z15, Z15
-	MOVL    4(DI), R9
-	ADDQ    $0x08, DI
+
+rotated:
+	MOVL 4(DI), R9
+	ADDQ $0x08, DI
 
 test:
 	VPBROADCASTD (DI), Z24
@@ -3063,6 +3121,8 @@ step:
 	VPMULLD   96(AX), Z5, Z13
 	VPMULLD   96(AX), Z6, Z14
 	VPMULLD   96(AX), Z7, Z15
+	CMPL      160(AX), $0x00
+	JE        rotated
 	VPRORVD   160(AX), Z8, Z8
 	VPRORVD   160(AX), Z9, Z9
 	VPRORVD   160(AX), Z10, Z10
@@ -3071,8 +3131,10 @@ step:
 	VPRORVD   160(AX), Z13, Z13
 	VPRORVD   160(AX), Z14, Z14
 	VPRORVD   160(AX), Z15, Z15
-	MOVL      4(DI), R9
-	ADDQ      $0x08, DI
+
+rotated:
+	MOVL 4(DI), R9
+	ADDQ $0x08, DI
 
 test:
 	VPBROADCASTD (DI), Z24
@@ -3347,6 +3409,8 @@ step:
 	VPSRLVD 288(AX), Z13, Z13
 	VPSRLVD 288(AX), Z14, Z14
 	VPSRLVD 288(AX), Z15, Z15
+	CMPL    96(AX), $0x01
+	JE      multiplied
 	VPMULLD 96(AX), Z8, Z8
 	VPMULLD 96(AX), Z9, Z9
 	VPMULLD 96(AX), Z10, Z10
@@ -3355,6 +3419,10 @@ step:
 	VPMULLD 96(AX), Z13, Z13
 	VPMULLD 96(AX), Z14, Z14
 	VPMULLD 96(AX), Z15, Z15
+
+multiplied:
+	CMPL    160(AX), $0x00
+	JE      rotated
 	VPRORVD 160(AX), Z8, Z8
 	VPRORVD 160(AX), Z9, Z9
 	VPRORVD 160(AX), Z10, Z10
@@ -3363,8 +3431,10 @@ step:
 	VPRORVD 160(AX), Z13, Z13
 	VPRORVD 160(AX), Z14, Z14
 	VPRORVD 160(AX), Z15, Z15
-	MOVL    4(DI), R9
-	ADDQ    $0x08, DI
+
+rotated:
+	MOVL 4(DI), R9
+	ADDQ $0x08, DI
 
 test:
 	VPBROADCASTD (DI), Z24

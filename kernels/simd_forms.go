@@ -96,11 +96,8 @@ func (f *vectorForm) constants(a *vectorArgs) {
 		a.set(constTemperB, 0x9d2c5680)
 		a.set(constTemperC, 0xefc60000)
 		a.set(constAccepted, uint32(f.accepted))
-		a.set(constOddHere, 0)
-		a.set(constOddAfter, 1)
-		if f.quirk {
-			a.set(constOddHere, 1)
-			a.set(constOddAfter, 0)
+		if !f.quirk {
+			a.chooser = 1
 		}
 	case kernelLcg32:
 		a.set(constStepMul, uint32(f.step.mul))

@@ -99,7 +99,7 @@ func (s *Search) stages(u *vectorUnit, f *vectorForm, t *transform, targets []ta
 		if st, ok := s.newStage(f, targets[:first], first-misses); ok {
 			st.refuse(f, t)
 			st.untemper(f, t)
-			s.rate(u, f, st, targets[:first])
+			s.rate(u, f, t, st, targets[:first])
 			list = append(list, st)
 		}
 	}
@@ -210,7 +210,7 @@ func mtUntemper(y uint32) uint32 {
 }
 
 // rate estimates what the stage costs and how many wrong seeds pass.
-func (s *Search) rate(u *vectorUnit, f *vectorForm, st *stage, targets []target) {
+func (s *Search) rate(u *vectorUnit, f *vectorForm, t *transform, st *stage, targets []target) {
 	first := len(targets)
 	var chance float64
 	for _, t := range targets {
@@ -219,7 +219,7 @@ func (s *Search) rate(u *vectorUnit, f *vectorForm, st *stage, targets []target)
 	pairs := float64(mulSat(s.skip.Count(), s.offset.Count()))
 	st.passes = min(1, pairs*math.Exp(logBinomialTail(first, st.hits, chance)))
 
-	st.cost = st.instructions(u, f) / float64(u.lanes) / roughPace
+	st.cost = st.instructions(u, f, t) / float64(u.lanes) / roughPace
 }
 
 // roughPace is how many vector instructions one core issues in a nanosecond.
@@ -228,11 +228,18 @@ const roughPace = 10
 // instructions is how many vector instructions the stage takes for one vector
 // of seeds, those left out that only move data: the work that no other order of
 // the same instructions saves.
-func (st *stage) instructions(u *vectorUnit, f *vectorForm) float64 {
+func (st *stage) instructions(u *vectorUnit, f *vectorForm, t *transform) float64 {
 	step := [vectorKernels]uint64{kernelMt: 4, kernelXorshift32: 6, kernelLcg32: 2, kernelLcg31: 13, kernelLcg48: u.step48}[f.kernel]
-	steps, perRow := st.from+st.kept, 1+u.rotate
-	if f.kernel != kernelXorshift32 && f.kernel != kernelLcg31 {
-		perRow++ // the shift
+	steps, perRow := st.from+st.kept, 0
+	shifts := f.kernel != kernelXorshift32 && f.kernel != kernelLcg31
+	if shifts {
+		perRow++
+	}
+	if t.multiplier != 1 || !shifts {
+		perRow++
+	}
+	if t.rotate != 0 {
+		perRow += u.rotate
 	}
 	n := 2 * st.groups
 	for _, row := range st.rows {
@@ -240,9 +247,9 @@ func (st *stage) instructions(u *vectorUnit, f *vectorForm) float64 {
 	}
 	if f.kernel == kernelMt {
 		steps += mtShift - 1
-		n += int(st.kept) * 13
+		n += int(st.kept) * 10
 		if !st.plain {
-			n += int(st.kept) * 13
+			n += int(st.kept) * 10
 		}
 	}
 	return float64(step*steps) + float64(n)
@@ -252,7 +259,7 @@ func (st *stage) instructions(u *vectorUnit, f *vectorForm) float64 {
 func (p *vectorPlan) instructions(u *vectorUnit) (n float64) {
 	share := 1.0
 	for _, st := range p.stages {
-		n += share * st.instructions(u, &p.form)
+		n += share * st.instructions(u, &p.form, &p.transform)
 		share = st.passes
 	}
 	return n

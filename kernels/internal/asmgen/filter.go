@@ -102,8 +102,24 @@ func (m *machine) transform(args reg.Register, src source) {
 		m.eachChain(func(c int) { VPSRLVD(constant(args, shiftRight), from(c), m.s(c)) })
 		from = m.s
 	}
-	m.eachChain(func(c int) { VPMULLD(constant(args, multiplier), from(c), m.s(c)) })
-	m.eachChain(func(c int) { m.rotate(args, m.s(c), m.scratch(c)) })
+	turn := func() { m.eachChain(func(c int) { VPMULLD(constant(args, multiplier), from(c), m.s(c)) }) }
+	if !src.shift {
+		turn()
+	} else {
+		unless(constant(args, multiplier), 1, "multiplied", turn)
+	}
+	unless(constant(args, rotateRight), 0, "rotated", func() {
+		m.eachChain(func(c int) { m.rotate(args, m.s(c), m.scratch(c)) })
+	})
+}
+
+// unless emits what is left out where a constant has the value, which costs no
+// instruction of the vectors.
+func unless(c Mem, value uint8, done string, emit func()) {
+	CMPL(c, Imm(uint64(value)))
+	JE(LabelRef(done))
+	emit()
+	Label(done)
 }
 
 // clearTallies sets the tallies of all groups to 0.

@@ -20,6 +20,8 @@ const (
 	argKept
 	argPlain
 	argConstants
+
+	argChooser = argPlain + 4 // both are uint32
 )
 
 // Constants are kept as whole vectors from argConstants on.
@@ -42,8 +44,6 @@ const (
 	accepted
 	stepHigh // the multiplier's upper and lower half in every 64 bits
 	seedXor
-	oddHere // the bits of the two words of a twist that choose the matrix
-	oddAfter
 )
 
 const constantBytes = 64

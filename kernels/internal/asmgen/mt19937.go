@@ -1,6 +1,8 @@
 package main
 
 import (
+	"math"
+
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -10,8 +12,8 @@ const mtShift = 397
 
 // mtWords emits the function that makes outputs `from` to from+kept-1 of one set
 // of seeds, as rows of memory, and behind them a row that is 1 where an output
-// is above accepted, and else 0. Only outputs of the first 227 are possible,
-// which need no word that was twisted before.
+// is above accepted, and else 0, if any may be. Only outputs of the first 227 are
+// possible, which need no word that was twisted before.
 func mtWords(m *machine) {
 	TEXT("mtWords"+m.name, 4, signature)
 	args := Load(Param("a"), GP64())
@@ -153,18 +155,19 @@ func (s *mtState) stepScalars() {
 // the other.
 func (m *machine) mtOutputs(args reg.Register) {
 	stride := m.mtRow()
-	y, after, odd, worst, here := m.vec[0], m.vec[1], m.vec[2], m.vec[3], m.vec[9]
+	y, after, odd, worst := m.vec[0], m.vec[1], m.vec[2], m.vec[3]
 	held := map[int]reg.VecPhysical{}
 	for i, n := range []int{bit31, low31, matrix, temperB, temperC} {
 		held[n] = m.vec[4+i]
 		m.load(constant(args, n), held[n])
 	}
-	column, columns, near, far, left, distance := GP64(), GP64(), GP64(), GP64(), GP64(), GP64()
+	column, columns, near, far, left, distance, chooser := GP64(), GP64(), GP64(), GP64(), GP64(), GP64(), GP64()
 	MOVQ(arg(args, argWords), column)
 	MOVQ(U32(m.mt+m.scalar), columns)
 	MOVQ(arg(args, argKept), distance)
 	INCQ(distance)
 	IMUL3Q(U32(stride), distance, distance)
+	IMUL3L(U32(stride), arg(args, argChooser), chooser.As32())
 
 	Label("column")
 	MOVQ(column, near)
@@ -175,9 +178,7 @@ func (m *machine) mtOutputs(args reg.Register) {
 	Label("output")
 	m.load(Mem{Base: near, Disp: stride}, after)
 	m.load(Mem{Base: near}, y)
-	m.and(constant(args, oddAfter), after, odd)
-	m.and(constant(args, oddHere), y, here)
-	m.or(here, odd, odd)
+	m.load(Mem{Base: near, Index: chooser, Scale: 1}, odd)
 	VPSLLD(Imm(31), odd, odd)
 	VPSRAD(Imm(31), odd, odd)
 	m.and(held[matrix], odd, odd)
@@ -187,7 +188,7 @@ func (m *machine) mtOutputs(args reg.Register) {
 	VPSRLD(Imm(1), y, y)
 	m.xor(odd, y, y)
 	m.xor(Mem{Base: far}, y, y)
-	CMPQ(arg(args, argPlain), Imm(0))
+	CMPL(arg(args, argPlain), Imm(0))
 	JNE(LabelRef("tempered"))
 	m.temper(y, odd, held[temperB], held[temperC])
 	Label("tempered")
@@ -197,10 +198,14 @@ func (m *machine) mtOutputs(args reg.Register) {
 	ADDQ(U32(stride), far)
 	DECQ(left)
 	JNZ(LabelRef("output"))
+	const every = math.MaxUint32 // output is accepted
+	CMPL(constant(args, accepted), U32(every))
+	JE(LabelRef("accepted"))
 	VPMAXUD(constant(args, accepted), worst, worst)
 	VPSUBD(constant(args, accepted), worst, worst)
 	VPMINUD(constant(args, one), worst, worst)
 	m.store(worst, Mem{Base: near})
+	Label("accepted")
 	ADDQ(U32(m.bytes), column)
 	DECQ(columns)
 	JNZ(LabelRef("column"))
