@@ -1,7 +1,9 @@
 package jobs
 
 import (
+	"cmp"
 	"math/bits"
+	"slices"
 )
 
 // Everything here is a function of the state and a moment: who gets what next,
@@ -257,13 +259,14 @@ func (f *fleet) learned(shape string, old, rate uint64) {
 
 // TrimPlan names the claims that should give up a part, because slots stand idle
 // and nothing is open: reserved ones first, then running ones with more than
-// two seconds to go. At most one claim for each idle slot.
+// trimWorthMS to go, the longest first. At most one claim for each idle slot.
 func (s *State) TrimPlan(now Instant) []Claim {
 	idle := s.idleSlots(func(*Node, *Slot) bool { return true })
 	if idle == 0 {
 		return nil
 	}
 	var reserved, running []Claim
+	ends := map[uint64]Instant{} // of the running, by their fences
 	for _, j := range s.queue {
 		suits := func(n *Node, sl *Slot) bool { return j.takes(n, sl) && s.Supplied(j, n) }
 		if j.State == Paused || s.held(j) || j.Kind == Tasks && s.idleSlots(suits) == 0 {
@@ -284,10 +287,12 @@ func (s *State) TrimPlan(now Instant) []Claim {
 					reserved = append(reserved, *c)
 				case end > now+trimWorthMS && s.slot(c.Slot).rate(st.Shape) > 0:
 					running = append(running, *c)
+					ends[c.Fence] = end
 				}
 			}
 		}
 	}
+	slices.SortStableFunc(running, func(a, b Claim) int { return cmp.Compare(ends[b.Fence], ends[a.Fence]) })
 	all := append(reserved, running...)
 	return all[:min(idle, len(all))]
 }
@@ -307,8 +312,9 @@ func (s *State) idleSlots(will func(*Node, *Slot) bool) (idle int) {
 	return idle
 }
 
-// trimWorthMS is how much of a claim must be left for a trim to be worth it.
-const trimWorthMS = 2_000
+// trimWorthMS is how much of a claim must be left for a trim to be worth it: two
+// pieces of probeTimeMS.
+const trimWorthMS = 2 * probeTimeMS
 
 // Limits of folding: how many neighbours make a fold worth it, and how large a
 // folded blob may grow.

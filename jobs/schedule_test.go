@@ -517,7 +517,8 @@ func TestTrimPlan(t *testing.T) {
 		"no slot is idle":         {[]int{1, 1}, 10, func(l *ledger) { l.whole(slot(2, 0), Range{0, 99}) }, nil},
 		"reserved before running": {[]int{1, 2}, 10, nil, []uint64{2, 1}},
 		"one for each idle slot":  {[]int{1, 1}, 10, nil, []uint64{2}},
-		"little is left":          {[]int{1, 2}, 50, nil, []uint64{2}},
+		"little is left":          {[]int{1, 2}, 200, nil, []uint64{2}},
+		"the longest first":       {[]int{1, 2, 1}, 10, func(l *ledger) { l.whole(slot(2, 0), Range{0, 299}); l.rate(slot(2, 0), 10) }, []uint64{2, 4}},
 		"rate unknown":            {[]int{1, 2}, 0, nil, []uint64{2}},
 		"something is open":       {[]int{1, 2}, 10, func(l *ledger) { l.submit(Range{0, 0}) }, nil},
 		"open, but behind a barrier": {[]int{1, 2}, 10, func(l *ledger) {
