@@ -25,6 +25,21 @@ func (r *record) attemptsOf(node int, since time.Time) (count int) {
 	return count
 }
 
+// held counts the claims of a node on a search, by its own ledger.
+func (m *mesh) held(s *search, i int) (claims int) {
+	m.Helper()
+	r, err := m.at(i).API().Ledger(m.Context(), connect.NewRequest(&meshv1.LedgerRequest{Job: s.id}))
+	if err != nil {
+		m.Fatal(err)
+	}
+	for _, h := range r.Msg.Held {
+		if h.Node == name(i) {
+			claims++
+		}
+	}
+	return claims
+}
+
 // TestCutOffWorkerStartsNothing cuts a worker off while it works on one claim and
 // has reserved another. What runs may end; the other may not begin once the
 // leader may have given it to somebody else.
@@ -39,7 +54,11 @@ func TestCutOffWorkerStartsNothing(t *testing.T) {
 		m.drain(0, warm) // its rate is known
 		began := time.Now()
 		m.mustSubmit(0, long)
-		m.await("two attempts", time.Minute, func() bool { return m.record.attemptsOf(victim, began) >= 2 })
+		m.await("an attempt", time.Minute, func() bool { return m.record.attemptsOf(victim, began) >= 2 })
+		m.await("a claim behind it", time.Minute, func() bool { return m.held(long, victim) >= 2 })
+		begun := m.record.attemptsOf(victim, began)
+		m.await("an attempt that just begins", time.Minute, func() bool { return m.record.attemptsOf(victim, began) > begun })
+		m.await("a claim behind it", time.Minute, func() bool { return m.held(long, victim) >= 2 })
 		alone := m.net.Isolate(host(victim))
 		cut := time.Now()
 		time.Sleep(30 * time.Second) // of fake time: what runs has ended
