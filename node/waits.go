@@ -7,10 +7,10 @@ import (
 	"seedmesh/jobs"
 )
 
-// waits says in words what keeps a script job from being given to any slot: jobs that it
-// follows, slots that suit it, or preloads that it requires. It is empty when nothing does.
+// waits says in words what keeps a job from being given to any slot: jobs that it follows,
+// slots that suit it, or preloads that it requires. It is empty when nothing does.
 func waits(st *jobs.State, j *jobs.Job) string {
-	if j.Kind != jobs.Tasks || j.State.Terminal() || j.State == jobs.Paused {
+	if j.State.Terminal() || j.State == jobs.Paused {
 		return ""
 	}
 	if text := waitsForJobs(st, j); text != "" {
@@ -29,6 +29,9 @@ func waits(st *jobs.State, j *jobs.Job) string {
 // waitsForSlots says what a node would have to have.
 func waitsForSlots(j *jobs.Job) string {
 	what := "a node that runs script jobs"
+	if j.Kind != jobs.Tasks {
+		what = "a slot"
+	}
 	if len(j.Nodes) > 0 {
 		what = "a slot that suits --node " + strings.Join(j.Nodes, " or --node ")
 	}
@@ -56,7 +59,7 @@ func waitsForJobs(st *jobs.State, j *jobs.Job) string {
 func suiting(st *jobs.State, j *jobs.Job) (nodes []*jobs.Node, supplied bool) {
 	for _, n := range st.Nodes() {
 		for _, sl := range n.Slots {
-			if _, quarantined := sl.Quarantined(); n.Alive && !quarantined && sl.TakesTasks() && j.Suits(n, sl) {
+			if _, quarantined := sl.Quarantined(); n.Alive && !quarantined && (j.Kind != jobs.Tasks || sl.TakesTasks() && j.Suits(n, sl)) {
 				nodes = append(nodes, n)
 				supplied = supplied || st.Supplied(j, n)
 				break

@@ -55,6 +55,14 @@ func TestWaitsForSlots(t *testing.T) {
 	if got := waits(s, all[0]); !strings.HasPrefix(got, "for a node that runs script jobs"+none) {
 		t.Errorf("where no node runs scripts, a job waits %q", got)
 	}
+	search := s.Job(do(&jobs.Submit{ID: 9, Kind: jobs.Seeds, Stages: []jobs.StageSpec{{Range: jobs.Range{Last: 9}, Grain: 1, Shape: "s"}}}).Job)
+	if got := waits(s, search); got != "" {
+		t.Errorf("a search waits %q for the slot that takes no tasks", got)
+	}
+	do(&jobs.Expire{Node: ids["idle"], Incarnation: 1})
+	if got := waits(s, search); got != "for a slot"+none {
+		t.Errorf("where there are no slots, a search waits %q", got)
+	}
 	do(&jobs.Control{Job: all[0].ID, Action: jobs.Pause})
 	if got := waits(s, all[0]); got != "" {
 		t.Errorf("a paused job waits %q", got)
