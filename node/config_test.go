@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -141,12 +142,27 @@ func TestBadConfigIsRefused(t *testing.T) {
 	}
 }
 
+// FuzzLoadConfig: what is accepted can be shown and read again, and is the same.
 func FuzzLoadConfig(f *testing.F) {
 	f.Add("[raft]\nheartbeat = \"1s\"\n")
-	f.Add("[[node.big.slot]]\nthreads = 3\n")
+	f.Add("[[node.big.slot]]\ndevice = \"cpu\"\nthreads = 3\n[node.small]\nno_slots = true\n")
+	f.Add("[node]\nlabels = [\"a\"]\npreload_dirs = []\n[[node.slot]]\ndevice = \"sim\"\nsim_rate = 1e6\n[storage]\nscrub_every = \"1h\"\n[scripts]\ndirectories = [\"/srv\"]\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		c := DefaultConfig()
-		_ = c.decode([]byte(text), "big")
+		if c.decode([]byte(text), "big") != nil || c.Validate() != nil {
+			return
+		}
+		shown, err := c.TOML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := DefaultConfig()
+		if err := errors.Join(again.decode(shown, "big"), again.Validate()); err != nil {
+			t.Fatalf("%q is accepted, and what is shown of it is not: %v\n%s", text, err, shown)
+		}
+		if reshown, err := again.TOML(); err != nil || !bytes.Equal(shown, reshown) {
+			t.Errorf("%q is shown as\n%s\nand that as\n%s\n%v", text, shown, reshown, err)
+		}
 	})
 }
 

@@ -32,6 +32,45 @@ func TestSpecRoundTrip(t *testing.T) {
 	}
 }
 
+// FuzzDecode: what is accepted is written and read again as the same, and a template gives
+// its first and its last task.
+func FuzzDecode(f *testing.F) {
+	for _, s := range []*Spec{
+		{Template: &Task{Argv: []string{"./run", "{n}"}}, Axes: []Axis{{From: -2, To: 2}, {Name: "n", Values: []string{"a"}}}, OK: []int{0, 3}},
+		{List: &Listing{Digest: Digest{1}, Tasks: 2, Bytes: 30}, Env: []string{"A=1"}, Outputs: []string{"*.txt"}, Valid: "auto"},
+	} {
+		b, err := s.Encode()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := Decode(b)
+		if err != nil {
+			return
+		}
+		if s.Template != nil {
+			for _, n := range []uint64{0, s.Count() - 1} {
+				if _, err := s.Task(n); err != nil {
+					t.Errorf("task %d of %d: %v", n, s.Count(), err)
+				}
+			}
+		}
+		once, err := s.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		same, err := Decode(once)
+		if err != nil {
+			t.Fatalf("%s: %v", once, err)
+		}
+		if twice, err := same.Encode(); err != nil || !bytes.Equal(once, twice) {
+			t.Errorf("%s is read and written as %s, %v", once, twice, err)
+		}
+	})
+}
+
 // TestTasksOfATemplate expands the corners of a template, and finds each by its name.
 func TestTasksOfATemplate(t *testing.T) {
 	for name, tt := range map[string]struct {

@@ -36,7 +36,8 @@ func TestScript(t *testing.T) {
 }
 
 // scriptCode is the script command "code N VERB ...": it runs seedmesh in this
-// process and checks the exit code, and that an error is one of up to three lines.
+// process and checks the exit code, and that an error is one of up to three lines, and all
+// that is printed where nothing was begun.
 func scriptCode(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: code N VERB ...")
@@ -54,6 +55,9 @@ func scriptCode(ts *testscript.TestScript, neg bool, args []string) {
 	_, _ = ts.Stderr().Write(stderr.Bytes())
 	if lines := strings.Count(stderr.String(), "\n"); code != 0 && (lines > 3 || !strings.HasPrefix(stderr.String(), "seedmesh: ")) {
 		ts.Fatalf("seedmesh %s: an error has up to three lines, not %d:\n%s", strings.Join(args[1:], " "), lines, stderr.String())
+	}
+	if code > exitFailure && stdout.Len() > 0 || strings.Contains(stderr.String(), "\nseedmesh: ") {
+		ts.Fatalf("seedmesh %s: beside one error it prints:\n%s%s", strings.Join(args[1:], " "), stdout.String(), stderr.String())
 	}
 	if got := strconv.Itoa(code); got != args[0] {
 		ts.Fatalf("seedmesh %s: exit code %s, want %s\n%s%s", strings.Join(args[1:], " "), got, args[0], stdout.String(), stderr.String())

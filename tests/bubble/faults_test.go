@@ -71,12 +71,15 @@ type fault struct {
 	begin  func(*nemesis) (end func() int)
 }
 
+// majorityRing is the kind that takes five nodes.
+const majorityRing = "majority ring"
+
 var faultKinds = []fault{
 	{"leader cut off", 3, (*nemesis).cutLeader},
 	{"node cut off", 2, func(n *nemesis) func() int { return n.cutOff(n.IntN(n.size()), plane{}, true, true) }},
 	{"node cut off one way", 4, (*nemesis).cutOneWay},
 	{"bridge", 2, (*nemesis).bridge},
-	{"majority ring", 2, (*nemesis).ring},
+	{majorityRing, 2, (*nemesis).ring},
 	{"gossip cut", 2, func(n *nemesis) func() int { return n.cutOff(n.IntN(n.size()), planeNamed("gossip"), true, true) }},
 	{"raft cut", 2, func(n *nemesis) func() int { return n.cutOff(n.IntN(n.size()), planeNamed("raft"), true, true) }},
 	{"forwarding cut", 2, func(n *nemesis) func() int { return n.cutOff(n.IntN(n.size()), planeNamed("forward"), true, true) }},
@@ -256,19 +259,22 @@ func (n *nemesis) killOne(i int) func() int {
 // them again in any order.
 func (n *nemesis) killAll() func() int {
 	killed := n.running()
+	cuts := make([]*memnet.Injected, len(n.lives))
 	for _, i := range killed {
-		n.kill(i)
+		cuts[i] = n.kill(i)
 	}
 	for _, i := range killed {
 		n.awaitEnd(i)
 	}
 	return func() int {
 		n.Shuffle(len(killed), func(a, b int) { killed[a], killed[b] = killed[b], killed[a] })
+		var missed uint64
 		for _, i := range killed {
+			missed += cuts[i].Effect().Lost
 			n.restart(i)
 			time.Sleep(n.upTo(300 * time.Millisecond))
 		}
-		return 1
+		return int(min(missed, 1))
 	}
 }
 

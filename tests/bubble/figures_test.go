@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"seedmesh/tests/faults"
+	"seedmesh/transport/memnet"
 )
 
 var recoveries = flag.Int("bubble.recoveries", 1, "how often each kind of kill is measured on a mesh of its own")
@@ -86,6 +87,9 @@ func TestRecovery(t *testing.T) {
 					}
 					m.sameLedgers()
 					faults.Landed(t, faults.Bubble, r.kind, "I2 I5 I10 I12", r.landed)
+					if r.landed < c.kills {
+						t.Errorf("of %d kills, the others missed something of %d only", c.kills, r.landed)
+					}
 				})
 			})
 		}
@@ -104,8 +108,9 @@ type recovery struct {
 	*rand.Rand
 	*figures
 	kind   string
-	landed int
-	writes int // number of the last search
+	cuts   []*memnet.Injected // of the last strike
+	landed int                // strikes whose victims were all missed
+	writes int                // number of the last search
 }
 
 // begin has every slot's rate measured and starts a search that outlasts the kills.
@@ -123,17 +128,20 @@ func (r *recovery) begin() {
 func (r *recovery) strike(kind string, nodes ...int) (at time.Time) {
 	time.Sleep(time.Duration(r.Int64N(int64(time.Second))))
 	at = time.Now()
+	r.cuts = nil
 	for _, i := range nodes {
-		r.kill(i)
+		r.cuts = append(r.cuts, r.kill(i))
 	}
 	r.kind = kind
-	r.landed++
 	return at
 }
 
 // revive starts the dead and waits until the mesh is whole and all are at work.
 func (r *recovery) revive(nodes ...int) {
 	r.Helper()
+	if len(nodes) > 0 && !slices.ContainsFunc(r.cuts, func(c *memnet.Injected) bool { return c.Effect().Lost == 0 }) {
+		r.landed++
+	}
 	for _, i := range nodes {
 		r.up(i)
 	}

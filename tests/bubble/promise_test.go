@@ -3,14 +3,18 @@ package bubble
 import (
 	"net"
 	"os"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect"
 
+	"seedmesh/jobs"
 	"seedmesh/node"
 	"seedmesh/node/api/meshv1"
 	"seedmesh/tests/faults"
+	"seedmesh/transport/memnet"
 )
 
 // attemptsOf is how many attempts a node has begun behind a moment.
@@ -72,6 +76,50 @@ func TestCutOffWorkerStartsNothing(t *testing.T) {
 	})
 }
 
+// TestGossipTakesNoWork cuts a worker off from the gossip alone, until it counts as dead
+// there. The leader can still reach it, so it keeps its work and stays a member.
+func TestGossipTakesNoWork(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var mu sync.Mutex
+		expired := false
+		m := newMesh(t, 3, 3, options{observe: func(_ int, _ uint64, s *jobs.State) {
+			mu.Lock()
+			defer mu.Unlock()
+			expired = slices.ContainsFunc(s.Nodes(), func(n *jobs.Node) bool { return !n.Alive }) || expired
+		}})
+		defer m.stop()
+		leader := m.leader()
+		worker := (leader + 1) % 3
+		long := newSearch(0, 3_000_000)
+		m.mustSubmit(leader, long)
+		m.await("work for the worker", time.Minute, func() bool { return m.held(long, worker) > 0 })
+		var paths []memnet.Path
+		for i := range m.lives {
+			if i != worker {
+				paths = append(append(paths, planeNamed("gossip").link(worker, i)...), planeNamed("gossip").link(i, worker)...)
+			}
+		}
+		mu.Lock()
+		expired = false // from here on
+		mu.Unlock()
+		cut := m.net.Inject(memnet.Fault{Loss: 1}, paths...)
+		m.await("gossip of a death", time.Minute, func() bool { return m.members(leader)[name(worker)].State == "dead" })
+		at := time.Now()
+		m.drain(leader, long)
+		if n := m.record.attemptsOf(worker, at); n == 0 {
+			t.Error("the worker got no more work")
+		}
+		mu.Lock()
+		if expired {
+			t.Error("a node was taken out that the leader could reach")
+		}
+		mu.Unlock()
+		cut.Lift()
+		m.sameLedgers()
+		faults.Landed(t, faults.Bubble, "gossip cut until a node counts as dead there", "I1 I5 I12", int(min(cut.Effect().Lost, 1)))
+	})
+}
+
 // TestWipedVoterIsANewNode wipes a voter's disk and lets the machine join again
 // under its old name. It comes back as another node: under the old id it could
 // vote against what it has acknowledged.
@@ -80,12 +128,21 @@ func TestWipedVoterIsANewNode(t *testing.T) {
 		m := newMesh(t, 3, 3, options{})
 		defer m.stop()
 		before := m.members(0)
+		early := newSearch(0, 200_000)
+		m.mustSubmit(0, early)
+		m.drain(0, early)
 		m.kill(2)
 		m.awaitEnd(2)
 		if err := os.RemoveAll(m.data(2)); err != nil {
 			t.Fatal(err)
 		}
 		m.await("its expiry", time.Minute, func() bool { s := m.status(0); return s != nil && s.Slots == 2 })
+		if m.job(0, early.id).UnderReplicated == 0 {
+			t.Error("no result was on the disk that was wiped")
+		}
+		if _, err := m.at(0).API().RemoveNode(m.Context(), connect.NewRequest(&meshv1.RemoveNodeRequest{Node: name(2)})); err != nil {
+			t.Fatal(err)
+		}
 		token, err := m.at(0).API().CreateToken(m.Context(), connect.NewRequest(&meshv1.CreateTokenRequest{Role: "voter", Uses: 1}))
 		if err != nil {
 			t.Fatal(err)
@@ -101,9 +158,11 @@ func TestWipedVoterIsANewNode(t *testing.T) {
 		}
 		m.up(2)
 		m.await("its return", time.Minute, func() bool { s := m.status(2); return s != nil && s.Slots == 3 && s.Leader != "" })
-		job := newSearch(0, 100_000)
-		m.mustSubmit(2, job)
-		m.drain(2, job)
+		m.await("new copies of what only one node holds", time.Minute, func() bool { return m.job(2, early.id).UnderReplicated == 0 })
+		late := newSearch(1, 100_000)
+		m.mustSubmit(2, late)
+		m.drain(2, early)
+		m.drain(2, late)
 		m.sameLedgers()
 		faults.Landed(t, faults.Bubble, "voter's disk wiped", "I2 I9 I12", 1)
 	})

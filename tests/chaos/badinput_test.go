@@ -78,7 +78,10 @@ func TestBadInput(t *testing.T) {
 		"waits only so long":  {[]string{"job", "wait", "long", "--timeout", "50ms", "--data", here.dir}, 124, []string{"has not ended", "seedmesh job wait"}},
 		"priority is no word": {[]string{"job", "priority", "long", "high", "--data", here.dir}, 2, []string{"is not a priority"}},
 	} {
-		_, stderr, code := m.exec(tt.args...)
+		stdout, stderr, code := m.exec(tt.args...)
+		if stdout != "" || strings.Count("\n"+stderr, "\nseedmesh: ") != 1 {
+			t.Errorf("%s: it prints %q, and not one error:\n%s", name, stdout, stderr)
+		}
 		stderr = lastError(stderr)
 		if code != tt.code || strings.Count(stderr, "\n") > 3 {
 			t.Errorf("%s: exit code %d, want %d and up to three lines:\n%s", name, code, tt.code, stderr)

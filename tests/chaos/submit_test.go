@@ -12,28 +12,62 @@ import (
 	"time"
 )
 
+// An aim is how long after its start a command is struck. It is moved after every shot,
+// so that strikes gather around the moment at which the command is acknowledged.
+type aim time.Duration
+
+const aimStep = aim(time.Millisecond)
+
+// wait is the fault: how far the command gets.
+func (a *aim) wait() { time.Sleep(time.Duration(*a)) }
+
+// moved aims later, or earlier where the last shot came late.
+func (a *aim) moved(late bool) {
+	if late {
+		*a = max(*a-aimStep, 0)
+	} else {
+		*a += aimStep
+	}
+}
+
 // TestCommandKilledInSubmit kills the command line in the middle of a submit, and
-// submits the same under the same key through another node: there is one job.
+// submits the same under the same key through another node: there is one job. Of some of
+// the dead the mesh had taken the job, and nobody was told.
 func TestCommandKilledInSubmit(t *testing.T) {
 	m := newMesh(t, 3, simulated(simRate))
 	r := rand.New(rand.NewPCG(*seed, 8))
-	for landed := 0; landed < (*kills+1)/2; {
+	var at aim
+	const shots = 300 // to give up
+	landed, taken := 0, 0
+	for shot := 0; landed < (*kills+1)/2 || taken == 0; shot++ {
+		if shot == shots {
+			t.Fatalf("of %d commands %d were killed in their submits, and of %d of them the job was taken", shot, landed, taken)
+		}
 		s := m.draw(r, 1000, 2)
 		c := exec.Command(binary, append(s.args, "--data", m.nodes[r.IntN(3)].dir)...)
+		var out strings.Builder
+		c.Stdout = &out
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Duration(r.IntN(40)) * time.Millisecond) // the fault: how far the command gets
+		at.wait()
 		if err := c.Process.Kill(); err != nil {
 			t.Logf("the command was faster: %v", err)
 		}
 		var exit *exec.ExitError
-		if err := c.Wait(); errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
+		killed := errors.As(c.Wait(), &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL && out.Len() == 0
+		known := len(m.named(m.nodes[r.IntN(3)], s.name)) > 0
+		at.moved(known)
+		if killed {
 			m.landed("kill -9 of a command in its submit", "I2")
 			landed++
+			if known {
+				taken++
+			}
 		}
 		m.oneJob(s, m.submit(m.nodes[r.IntN(3)], s))
 	}
+	t.Logf("%d commands were killed; of %d the job was taken", landed, taken)
 	m.checkDigests()
 }
 
@@ -46,8 +80,9 @@ func TestCommandStoppedInSubmit(t *testing.T) {
 	m.checks = "I2 I12"
 	r := rand.New(rand.NewPCG(*seed, 16))
 	var all []*submission
+	at := aim(20 * time.Millisecond)
 	for range 4 {
-		all = append(all, m.stoppedSubmit(r))
+		all = append(all, m.stoppedSubmit(r, &at))
 	}
 	for i, away := range []time.Duration{500 * time.Millisecond, 2500 * time.Millisecond, 6 * time.Second, 20 * time.Second} {
 		c := all[i]
@@ -87,7 +122,7 @@ func (s *submission) said(m *mesh) string {
 }
 
 // stoppedSubmit stops a command that has not been told of its job yet.
-func (m *mesh) stoppedSubmit(r *rand.Rand) *submission {
+func (m *mesh) stoppedSubmit(r *rand.Rand, at *aim) *submission {
 	m.Helper()
 	for {
 		s := m.draw(r, 1000, 2)
@@ -101,15 +136,17 @@ func (m *mesh) stoppedSubmit(r *rand.Rand) *submission {
 			m.Fatal(err)
 		}
 		out.Close()
-		time.Sleep(time.Duration(r.IntN(40)) * time.Millisecond) // the fault: how far the command gets
-		_ = syscall.Kill(c.Process.Pid, syscall.SIGSTOP)         // not waited for, it keeps its number
+		at.wait()
+		_ = syscall.Kill(c.Process.Pid, syscall.SIGSTOP) // not waited for, it keeps its number
 		c.since = time.Now()
 		state := ""
 		m.await(5*time.Second, "a command that stands still or has ended", func() bool {
 			state = statOf(c.Process.Pid).state
 			return state == "T" || state == "Z"
 		})
-		if state == "T" && c.said(m) == "" {
+		stopped := state == "T" && c.said(m) == ""
+		at.moved(!stopped || len(m.named(m.nodes[r.IntN(3)], s.name)) > 0)
+		if stopped {
 			m.landed("SIGSTOP of a command in its submit", m.checks)
 			return c
 		}
@@ -135,7 +172,13 @@ func TestLeaderKilledInSubmit(t *testing.T) {
 	m := newMesh(t, 3, simulated(simRate))
 	m.checks = "I2 I12"
 	r := rand.New(rand.NewPCG(*seed, 9))
-	for range (*kills + 2) / 3 {
+	at := aim(20 * time.Millisecond)
+	const shots = 300 // to give up
+	left, felt := (*kills+2)/3, 0
+	for shot := 0; left > 0 || felt == 0; shot++ {
+		if shot == shots {
+			t.Fatalf("%d kills are left, and %d of the others held a command up", max(left, 0), felt)
+		}
 		s := m.draw(r, 1000, 2)
 		leader := m.leader()
 		through := m.nodes[r.IntN(3)]
@@ -145,11 +188,23 @@ func TestLeaderKilledInSubmit(t *testing.T) {
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Duration(r.IntN(40)) * time.Millisecond) // the fault: how far the command gets
-		m.kill(leader, "the leader in a submit")
-		m.up(leader)
-		if err := c.Wait(); err != nil {
-			t.Fatalf("the submit through %s failed: %v\n%s", through.name, err, errs.String())
+		at.wait()
+		if statOf(c.Process.Pid).state == "Z" {
+			at.moved(true)
+			_ = c.Wait() // submitted again below
+		} else {
+			m.kill(leader, "the leader in a submit")
+			struck := time.Now()
+			m.up(leader)
+			if err := c.Wait(); err != nil {
+				t.Fatalf("the submit through %s failed: %v\n%s", through.name, err, errs.String())
+			}
+			left--
+			held := time.Since(struck) > 100*time.Millisecond // less than any election takes
+			at.moved(!held)
+			if held {
+				felt++
+			}
 		}
 		m.whole()
 		id := m.submit(m.nodes[r.IntN(3)], s)
@@ -158,5 +213,6 @@ func TestLeaderKilledInSubmit(t *testing.T) {
 		}
 		m.oneJob(s, id)
 	}
+	t.Logf("%d submits were held up by the death of the leader", felt)
 	m.checkDigests()
 }
