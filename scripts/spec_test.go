@@ -71,6 +71,27 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// FuzzOpenList: whatever a list says of itself, its ends are tasks that can run, or errors.
+func FuzzOpenList(f *testing.F) {
+	var b bytes.Buffer
+	if err := WriteList(&b, []Task{{ID: "a", Argv: []string{"x"}}, {ID: "b", Argv: []string{"y"}, Needs: []uint64{0}}}); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b.Bytes())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		l, err := OpenList(bytes.NewReader(b))
+		if err != nil {
+			return
+		}
+		for _, n := range []uint64{0, l.Count() - 1, l.Count()} {
+			task, err := l.Task(n)
+			if err == nil && (n == l.Count() || task.Validate() != nil) {
+				t.Errorf("task %d of %d is %+v", n, l.Count(), task)
+			}
+		}
+	})
+}
+
 // TestTasksOfATemplate expands the corners of a template, and finds each by its name.
 func TestTasksOfATemplate(t *testing.T) {
 	for name, tt := range map[string]struct {

@@ -72,6 +72,7 @@ func TestDamagedDataDirectory(t *testing.T) {
 		{"damaged log: gone", "raft/log.db", func([]byte) []byte { return nil }},
 		{"damaged snapshot", strings.TrimPrefix(m.snapshotsOf(victim)[0], dir+"/"), flipped},
 		{"damaged certificate", "node.pem", flipped},
+		{"damaged certificate of the cluster", "ca.pem", flipped},
 		{"damaged key", "node.key", halved},
 		{"damaged identity", "identity.json", halved},
 	} {

@@ -132,17 +132,23 @@ func (m *mesh) checkOn(p *proc, id string, s search) {
 // named lists a node's jobs of a name.
 func (m *mesh) named(p *proc, name string) (ids []string) {
 	m.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	r, err := p.client.Jobs(ctx, connect.NewRequest(&meshv1.JobsRequest{All: true, Linearizable: true}))
-	if err != nil {
-		m.Fatal(err)
-	}
-	for _, j := range r.Msg.Jobs {
-		if j.Name == name {
-			ids = append(ids, j.Id)
+	m.await(startWait, "answer of "+p.name+" about jobs", func() bool { // safe to repeat while nobody leads
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		r, err := p.client.Jobs(ctx, connect.NewRequest(&meshv1.JobsRequest{All: true, Linearizable: true}))
+		if connect.CodeOf(err) == connect.CodeUnavailable {
+			return false
 		}
-	}
+		if err != nil {
+			m.Fatal(err)
+		}
+		for _, j := range r.Msg.Jobs {
+			if j.Name == name {
+				ids = append(ids, j.Id)
+			}
+		}
+		return true
+	})
 	return ids
 }
 
