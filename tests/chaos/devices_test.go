@@ -16,6 +16,7 @@ import (
 // others are quarantined, each for its reason, and the node stays up.
 func TestBadDrivers(t *testing.T) {
 	needsProgram(t)
+	t.Parallel() // with the standstills: a driver that hangs is waited for
 	type bad struct {
 		kind   string
 		fault  *shim.Fault // nil for the machine's own driver, if there is one
