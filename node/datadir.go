@@ -223,21 +223,29 @@ func (d *dataDir) readJSON(name string, v any) error {
 	return nil
 }
 
-// A DamagedError says that a file of the data directory makes no sense.
+// A DamagedError says that a file of the data directory makes no sense or is gone.
 type DamagedError struct {
 	Path string
 	Err  error
 }
 
-func (e *DamagedError) Error() string { return fmt.Sprintf("%s is damaged: %v", e.Path, e.Err) }
+func (e *DamagedError) Error() string {
+	if errors.Is(e.Err, fs.ErrNotExist) {
+		return e.Path + " is gone"
+	}
+	return fmt.Sprintf("%s is damaged: %v", e.Path, e.Err)
+}
 
 // Unwrap gives the cause.
 func (e *DamagedError) Unwrap() error { return e.Err }
 
 // Remedy says what to do about it.
 func (e *DamagedError) Remedy() string {
-	if filepath.Base(e.Path) == addressFile {
+	switch filepath.Base(e.Path) {
+	case addressFile:
 		return "remove that file: the node finds the others from its ledger"
+	case caKeyFile:
+		return "put a copy of that file back: every voter of the mesh has the same"
 	}
 	return "put a copy of that file back, or take this node out with seedmesh node rm NAME on another node, and join again with another data directory"
 }
@@ -266,8 +274,11 @@ func (d *dataDir) credentials() (*transport.Identity, error) {
 	var parts [3][]byte
 	for i, name := range []string{nodeCertFile, nodeKeyFile, caCertFile} {
 		b, err := d.read(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, d.damaged(name, err)
+		}
 		if err != nil {
-			return nil, err
+			return nil, &DirError{d.path, err}
 		}
 		parts[i] = b
 	}
@@ -291,7 +302,11 @@ func (d *dataDir) authority() (*transport.Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	return transport.LoadAuthority(cert, key)
+	ca, err := transport.LoadAuthority(cert, key)
+	if err != nil {
+		return nil, d.damaged(caKeyFile, err)
+	}
+	return ca, nil
 }
 
 // address is an entry of the address book.

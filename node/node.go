@@ -16,6 +16,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -296,6 +297,27 @@ func (n *Node) openLog() (err error) {
 		return err
 	}
 	n.later(n.log.Close)
+	return n.checkAuthority()
+}
+
+// checkAuthority demands the CA's key of a voter, which was given it before the vote: a
+// leader without it could admit nobody, and give no votes.
+func (n *Node) checkAuthority() error {
+	_, err := n.dir.authority()
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	begins, err := n.dir.has(genesisFile)
+	if err != nil {
+		return err
+	}
+	members, err := n.log.Members()
+	if err != nil {
+		return err
+	}
+	if begins || slices.Contains(members, consensus.Member{Node: n.id, Voter: true}) {
+		return n.dir.damaged(caKeyFile, fs.ErrNotExist)
+	}
 	return nil
 }
 

@@ -74,6 +74,7 @@ func TestDamagedDataDirectory(t *testing.T) {
 		{"damaged certificate", "node.pem", flipped},
 		{"damaged certificate of the cluster", "ca.pem", flipped},
 		{"damaged key", "node.key", halved},
+		{"damaged key of the cluster", "ca.key", halved},
 		{"damaged identity", "identity.json", halved},
 	} {
 		path := filepath.Join(dir, tt.file)
