@@ -56,12 +56,6 @@ func (m *mesh) healWhileApplying(r *rand.Rand, round int) (applying, succeeded b
 	if r.IntN(2) == 0 {
 		p = planeNamed("raft")
 	}
-	var paths []memnet.Path
-	for k := range m.lives {
-		if k != leader {
-			paths = append(append(paths, p.link(leader, k)...), p.link(k, leader)...)
-		}
-	}
 	healed := make(chan struct{})
 	var clients sync.WaitGroup
 	var mu sync.Mutex // guards what follows
@@ -92,7 +86,7 @@ func (m *mesh) healWhileApplying(r *rand.Rand, round int) (applying, succeeded b
 		})
 	}
 	time.Sleep(time.Duration(r.Int64N(int64(50 * time.Millisecond))))
-	cut := m.net.Inject(memnet.Fault{Loss: 1}, paths...)
+	cut := m.net.Inject(memnet.Fault{Loss: 1}, m.paths(leader, p, true, true)...)
 	time.Sleep(time.Duration(r.Int64N(int64(700 * time.Millisecond))))
 	mu.Lock()
 	waiting := inFlight

@@ -51,6 +51,20 @@ func (p plane) link(from, to int) []memnet.Path {
 	return []memnet.Path{{From: p.at(from), To: host(to)}, {From: host(from), To: p.at(to)}}
 }
 
+// paths are those between a node and all others, out of it, into it, or both: of one plane,
+// or all for the zero plane.
+func (m *mesh) paths(i int, p plane, out, in bool) (all []memnet.Path) {
+	for k := range m.lives {
+		if k != i && out {
+			all = append(all, p.link(i, k)...)
+		}
+		if k != i && in {
+			all = append(all, p.link(k, i)...)
+		}
+	}
+	return all
+}
+
 // A nemesis makes faults in a mesh, drawn from one seed.
 type nemesis struct {
 	*mesh
@@ -128,16 +142,7 @@ func (n *nemesis) draw() fault {
 
 // cutOff loses what a node sends, what it is sent, or both, on one plane or all.
 func (n *nemesis) cutOff(i int, p plane, out, in bool) func() int {
-	var paths []memnet.Path
-	for _, k := range n.others(i) {
-		if out {
-			paths = append(paths, p.link(i, k)...)
-		}
-		if in {
-			paths = append(paths, p.link(k, i)...)
-		}
-	}
-	return n.lose(paths)
+	return n.lose(n.paths(i, p, out, in))
 }
 
 // lose loses all packets on paths; the fault has happened when one was lost.
@@ -205,9 +210,7 @@ func (n *nemesis) disturb(f memnet.Fault, struck func(memnet.Effect) uint64) fun
 	case 1:
 		paths = memnet.Both(host(i), "")
 	case 2:
-		for _, k := range n.others(i) {
-			paths = append(append(paths, p.link(i, k)...), p.link(k, i)...)
-		}
+		paths = n.paths(i, p, true, true)
 	}
 	injected := n.net.Inject(f, paths...)
 	return func() int {

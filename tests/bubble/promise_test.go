@@ -93,16 +93,10 @@ func TestGossipTakesNoWork(t *testing.T) {
 		long := newSearch(0, 3_000_000)
 		m.mustSubmit(leader, long)
 		m.await("work for the worker", time.Minute, func() bool { return m.held(long, worker) > 0 })
-		var paths []memnet.Path
-		for i := range m.lives {
-			if i != worker {
-				paths = append(append(paths, planeNamed("gossip").link(worker, i)...), planeNamed("gossip").link(i, worker)...)
-			}
-		}
 		mu.Lock()
 		expired = false // from here on
 		mu.Unlock()
-		cut := m.net.Inject(memnet.Fault{Loss: 1}, paths...)
+		cut := m.net.Inject(memnet.Fault{Loss: 1}, m.paths(worker, planeNamed("gossip"), true, true)...)
 		m.await("gossip of a death", time.Minute, func() bool { return m.members(leader)[name(worker)].State == "dead" })
 		at := time.Now()
 		m.drain(leader, long)

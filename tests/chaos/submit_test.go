@@ -18,7 +18,7 @@ type aim time.Duration
 
 const aimStep = aim(time.Millisecond)
 
-// wait is the fault: how far the command gets.
+// wait is a part of the fault, how far the command gets, and no wait for something to hold.
 func (a *aim) wait() { time.Sleep(time.Duration(*a)) }
 
 // moved aims later, or earlier where the last shot came late.
